@@ -1,0 +1,72 @@
+"""Rows of a data set as audio files with an index, for people to listen to."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from mixing_buddy.audio import write_audio
+from mixing_buddy.errors import OutputError, RecipeError
+from mixing_buddy.recipes import SINGLE_MIX
+from mixing_buddy.rendering import RenderTransform, parse_sources
+
+#: Columns of the index beside the file's name.
+_INDEX_COLUMNS = ("uid", "target", "anchor", "category", "gain_db", "instruction", "response")
+
+
+def select_rows(
+    dataset: str | os.PathLike[str], split: str, *, limit: int, uid: str | None = None
+) -> datasets.Dataset:
+    """Take the row with a uid, or rows spread evenly over a split.
+
+    Raises:
+        RecipeError: there is no such data set, split or uid.
+    """
+    try:
+        rows = datasets.load_dataset(str(dataset), SINGLE_MIX, split=split)
+    except (FileNotFoundError, ValueError) as error:
+        raise RecipeError(f"{dataset}: split {split!r} can't be opened: {error}") from error
+    if uid is not None:
+        found = [index for index, value in enumerate(rows["uid"]) if value == uid]
+        if not found:
+            raise RecipeError(f"{dataset}: no row {uid!r} in split {split!r}.")
+        return rows.select(found)
+    count = min(limit, len(rows))
+    return rows.select([index * len(rows) // count for index in range(count)])
+
+
+def render_rows(
+    rows: Sequence[Mapping[str, Any]], sources: Sequence[str], out: str | os.PathLike[str]
+) -> Iterator[Path]:
+    """Write the mix of each row as a float WAV file, then `index.csv`.
+
+    Yields:
+        The file of each row, once written.
+
+    Raises:
+        OutputError: `out` can't be a folder.
+        RecipeError: a row can't be rendered.
+        SongError: a song is missing or broken.
+    """
+    transform = RenderTransform(parse_sources(sources))
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: this is a file; name a folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    index = []
+    for row in rows:
+        path = out / (re.sub(r"[^\w.-]+", "_", row["uid"]) + ".wav")
+        audio = transform({name: [value] for name, value in row.items()})["audio"][0]
+        write_audio(path, audio, row["sample_rate"])
+        index.append({"file": path.name} | {name: row[name] for name in _INDEX_COLUMNS})
+        yield path
+    with (out / "index.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=("file", *_INDEX_COLUMNS))
+        writer.writeheader()
+        writer.writerows(index)

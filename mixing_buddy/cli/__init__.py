@@ -1,0 +1,57 @@
+"""The command line ``mixing-buddy``: one module a command, heavy imports inside the functions."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from mixing_buddy.cli.advise import advise
+from mixing_buddy.cli.build import build
+from mixing_buddy.cli.evaluate import evaluate
+from mixing_buddy.cli.generate_songs import generate_songs
+from mixing_buddy.cli.render import render
+from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _describe(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Gain-balance advice on a music mix, and everything that trains the model giving it.
+
+    To get advice on a song: mixing-buddy advise STEMS_FOLDER
+
+    To train a model: generate-songs, build, then train_sft.py, then evaluate.
+    """
+
+
+app.command("advise")(advise)
+app.command("generate-songs")(generate_songs)
+app.command("build")(build)
+app.command("render")(render)
+app.command("evaluate")(evaluate)
+
+
+def main() -> None:
+    """Run the command line; what the user got wrong is one line on stderr and exit code 1."""
+    try:
+        app(prog_name="mixing-buddy")
+    except MixingBuddyError as error:
+        sys.exit(f"mixing-buddy: {error}")

@@ -1,0 +1,42 @@
+"""What several commands share: how options are read and how models are loaded quietly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mixing_buddy.errors import MixingBuddyError
+
+
+def parse_faders(faders: Sequence[str]) -> dict[str, float]:
+    """Read options of the form ``STEM=DB``, such as ``vocals=-9``.
+
+    Raises:
+        MixingBuddyError: if one is not of that form, or names a stem twice.
+    """
+    gains_db: dict[str, float] = {}
+    for text in faders:
+        stem, _, value = text.partition("=")
+        try:
+            gain_db = float(value)
+        except ValueError:
+            gain_db = float("nan")
+        if not -60.0 <= gain_db <= 60.0:
+            raise MixingBuddyError(
+                f"--fader {text}: write STEM=DB with a gain between -60 and 60 dB, as in vocals=-9."
+            )
+        if stem in gains_db:
+            raise MixingBuddyError(f"--fader {text}: {stem} was moved already.")
+        gains_db[stem] = gain_db
+    return gains_db
+
+
+def load_buddy(model: str | None, revision: str | None, batch_size: int):
+    """Load a model without the libraries' progress bars and notes."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+    from mixing_buddy.inference import MixingBuddy
+
+    return MixingBuddy.from_pretrained(model, revision=revision, batch_size=batch_size)

@@ -1,0 +1,256 @@
+"""Songs on disk in the folder layout of MUSDB18-HQ, and checks that say what is wrong.
+
+A source is a folder `<root>/{train,validation,test}/<song>/` with one file a stem,
+`{bass,drums,other,vocals}.{wav,flac}`, at any sample rate, mono or stereo; `mixture` may
+stand beside them. An optional `<root>/source.yaml` holds `name:` and `licence:`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from mixing_buddy.audio import audio_info, read_audio, resample, to_mono
+from mixing_buddy.errors import AudioError, SongError
+from mixing_buddy.stems import STEMS
+
+#: Sample rate in Hz of everything that the model hears.
+SAMPLE_RATE = 24_000
+
+#: Splits that a source may have, in the order in which they are listed.
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+
+_SUFFIXES = (".wav", ".flac")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of songs.
+
+    Args:
+        name: what recipes call it; the folder's name unless `source.yaml` says otherwise.
+        root: the folder.
+        licence: licence of its audio, "unknown" unless `source.yaml` says.
+    """
+
+    name: str
+    root: Path
+    licence: str
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song and where its stems lie.
+
+    Args:
+        name: name of its folder.
+        split: "train", "validation" or "test"; None for a folder outside any source.
+        source: name of the source it belongs to.
+        folder: its folder.
+        stem_paths: file of each stem, keys in the order of `STEMS`.
+        mixture_path: file of the finished mixture, None where there is none.
+        licence: licence of its audio.
+    """
+
+    name: str
+    split: str | None
+    source: str
+    folder: Path
+    stem_paths: Mapping[str, Path]
+    mixture_path: Path | None
+    licence: str
+
+
+def read_source(root: str | os.PathLike[str]) -> Source:
+    """Read what a folder of songs says about itself.
+
+    Raises:
+        SongError: there is no such folder, or its `source.yaml` is malformed.
+    """
+    root = Path(root).expanduser().resolve()
+    if not root.is_dir():
+        raise SongError(f"{root}: there is no such folder of songs.")
+    description = {}
+    file = root / "source.yaml"
+    if file.is_file():
+        try:
+            description = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SongError(f"{file}: not valid YAML: {error}") from error
+        if not isinstance(description, dict) or not all(
+            isinstance(description.get(key, ""), str) for key in ("name", "licence")
+        ):
+            raise SongError(f"{file}: expected lines like 'name: my-songs' and 'licence: CC0-1.0'.")
+    name = description.get("name") or root.name
+    if "/" in name or "=" in name:
+        raise SongError(f"{file}: the name of a source, {name!r}, may hold neither '/' nor '='.")
+    return Source(name=name, root=root, licence=description.get("licence") or "unknown")
+
+
+def find_songs(
+    root: str | os.PathLike[str],
+    *,
+    on_broken: Callable[[Path, SongError], None] | None = None,
+) -> list[Song]:
+    """List the songs of a source, by split, then by name.
+
+    Files are checked by name and header only; `load_stems` checks what they hold.
+
+    Args:
+        root: folder with `train`, `validation` or `test` inside.
+        on_broken: called with folder and error of each song that can't be used, which is
+            then left out; None raises the first such error.
+
+    Raises:
+        SongError: no folder, no songs in it, or (without `on_broken`) a broken song.
+    """
+    source = read_source(root)
+    folders = [
+        (split, folder)
+        for split in SPLITS
+        if (source.root / split).is_dir()
+        for folder in sorted((source.root / split).iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    ]
+    if not folders:
+        hint = (
+            " It holds stems itself: it is one song, which belongs into <root>/test/<song>/."
+            if any((source.root / f"{STEMS[0]}{suffix}").is_file() for suffix in _SUFFIXES)
+            else ""
+        )
+        raise SongError(
+            f"{source.root}: no songs found. Expected <root>/{{train,validation,test}}/<song>/"
+            f"{{bass,drums,other,vocals}}.{{wav,flac}}.{hint}"
+        )
+    songs = []
+    for split, folder in folders:
+        try:
+            songs.append(_song(folder, split=split, source=source.name, licence=source.licence))
+        except SongError as error:
+            if on_broken is None:
+                raise
+            on_broken(folder, error)
+    return songs
+
+
+def find_song(source: Source, split: str, name: str) -> Song:
+    """Find one song of a source.
+
+    Raises:
+        SongError: the source has no such song, or it is broken.
+    """
+    folder = source.root / split / name
+    if not folder.is_dir():
+        raise SongError(
+            f"{source.root}: no song {name!r} in split {split!r}: is this the folder of songs that "
+            f"the recipes of source {source.name!r} were made from?"
+        )
+    return _song(folder, split=split, source=source.name, licence=source.licence)
+
+
+def load_song_folder(folder: str | os.PathLike[str]) -> Song:
+    """Take a bare folder of four stems as a song that belongs to no split.
+
+    Raises:
+        SongError: there is no such folder, or its stems can't be used.
+    """
+    folder = Path(folder).expanduser().resolve()
+    if not folder.is_dir():
+        raise SongError(f"{folder}: there is no such folder.")
+    return _song(folder, split=None, source=folder.parent.name, licence="unknown")
+
+
+def load_stems(song: Song, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Read the stems of a song, mix each to mono and resample it.
+
+    A stem that is silent all through is fine (an instrumental has no vocals).
+
+    Args:
+        song: from `find_songs` or `load_song_folder`.
+        sample_rate: wanted sample rate in Hz.
+
+    Returns:
+        float32 of shape `(4, num_samples)`, stems in the order of `STEMS`.
+
+    Raises:
+        SongError: a file is unreadable, truncated or empty, holds NaN, differs from the
+            others in length or sample rate, or all stems are silent.
+    """
+    _check_headers(song.stem_paths, song.folder)
+    stems = []
+    for path in song.stem_paths.values():
+        try:
+            audio, rate = read_audio(path)
+        except AudioError as error:
+            raise SongError(str(error)) from error
+        stems.append(resample(to_mono(audio), rate, sample_rate))
+    stacked = np.stack(stems)
+    if not stacked.any():
+        raise SongError(f"{song.folder}: all four stems are silent. Export the stems again.")
+    return stacked
+
+
+def _song(folder: Path, *, split: str | None, source: str, licence: str) -> Song:
+    stem_paths = {}
+    missing = []
+    for stem in STEMS:
+        path = _audio_file(folder, stem)
+        if path is None:
+            missing.append(stem)
+        else:
+            stem_paths[stem] = path
+    if missing:
+        found = ", ".join(path.name for path in stem_paths.values()) or "none"
+        raise SongError(
+            f"{folder}: no file for {' and '.join(missing)} (found: {found}). A song needs "
+            f"{', '.join(STEMS)} as .wav or .flac; a part that the song lacks is a silent file."
+        )
+    _check_headers(stem_paths, folder)
+    return Song(
+        name=folder.name,
+        split=split,
+        source=source,
+        folder=folder,
+        stem_paths=stem_paths,
+        mixture_path=_audio_file(folder, "mixture"),
+        licence=licence,
+    )
+
+
+def _audio_file(folder: Path, stem: str) -> Path | None:
+    paths = [path for suffix in _SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
+    if len(paths) > 1:
+        raise SongError(
+            f"{folder}: both {paths[0].name} and {paths[1].name} are there: keep one of them."
+        )
+    return paths[0] if paths else None
+
+
+def _check_headers(stem_paths: Mapping[str, Path], folder: Path) -> None:
+    """Raise unless all stems of a song share one sample rate and one length."""
+    reference = None
+    for path in stem_paths.values():
+        try:
+            num_samples, rate = audio_info(path)
+        except AudioError as error:
+            raise SongError(str(error)) from error
+        if reference is None:
+            reference = (path, num_samples, rate)
+            continue
+        first, first_samples, first_rate = reference
+        if rate != first_rate:
+            raise SongError(
+                f"{folder}: {first.name} is {first_rate} Hz, {path.name} {rate} Hz: stems of one "
+                "song must share a sample rate."
+            )
+        if num_samples != first_samples:
+            raise SongError(
+                f"{folder}: {first.name} is {first_samples / rate:.3f} s long ({first_samples} "
+                f"samples), {path.name} {num_samples / rate:.3f} s ({num_samples}): export the "
+                "stems of one song from the same start to the same end."
+            )

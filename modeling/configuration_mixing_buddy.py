@@ -1,0 +1,149 @@
+"""Configuration of the Mixing Buddy model."""
+
+from collections.abc import Sequence
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+def num_audio_frames(
+    num_samples: int, conv_kernel: Sequence[int], conv_stride: Sequence[int]
+) -> int:
+    """Count the frames that the encoder's convolutions make of a clip.
+
+    Args:
+        num_samples: length of the clip in samples.
+        conv_kernel: kernel sizes of the convolutional front end.
+        conv_stride: strides of the convolutional front end.
+
+    Returns:
+        The number of frames, at least 0.
+    """
+    length = num_samples
+    for kernel, stride in zip(conv_kernel, conv_stride, strict=True):
+        length = (length - kernel) // stride + 1 if length >= kernel else 0
+    return length
+
+
+def receptive_field(conv_kernel: Sequence[int], conv_stride: Sequence[int]) -> int:
+    """Return the number of samples that one frame sees, the shortest clip that can be encoded."""
+    field, step = 1, 1
+    for kernel, stride in zip(conv_kernel, conv_stride, strict=True):
+        field += (kernel - 1) * step
+        step *= stride
+    return field
+
+
+def num_audio_tokens(
+    num_samples: int,
+    *,
+    conv_kernel: Sequence[int],
+    conv_stride: Sequence[int],
+    pooling_factor: int,
+) -> int:
+    """Count the language-model positions that one clip fills.
+
+    The only place where this number is computed: the processor expands its placeholders by it,
+    the model pools its frames by it, and the model raises where the two disagree.
+
+    Args:
+        num_samples: length of the clip in samples; clips shorter than the receptive field count
+            as that long, because the feature extractor pads them.
+        conv_kernel: kernel sizes of the encoder's convolutional front end.
+        conv_stride: strides of the encoder's convolutional front end.
+        pooling_factor: consecutive frames joined into one token.
+
+    Returns:
+        The number of audio tokens, at least 1.
+    """
+    num_samples = max(num_samples, receptive_field(conv_kernel, conv_stride))
+    frames = num_audio_frames(num_samples, conv_kernel, conv_stride)
+    return -(-frames // pooling_factor)
+
+
+@strict
+class MixingBuddyConfig(PreTrainedConfig):
+    r"""Configuration of [`MixingBuddyForConditionalGeneration`]: encoder, projector, language model.
+
+    Args:
+        audio_config (`HubertConfig` or `dict`, *optional*):
+            The waveform encoder. MERT has HuBERT's structure, so any MERT size is a `HubertConfig`.
+        text_config (`PreTrainedConfig` or `dict`, *optional*, defaults to a `Qwen2Config`):
+            Any causal language model of transformers.
+        audio_token_id (`int`): id of the placeholder token that audio embeddings replace.
+        num_level_bands (`int`, defaults to 64):
+            Bands of the level features (log energies in dB relative to the sample's common
+            reference) that stand beside the encoder's states, which forget level; 0 turns them off.
+        pooling_factor (`int`, defaults to 10): consecutive encoder frames joined into one token.
+        projector_hidden_sizes (`list[int]`): widths of the projector's hidden layers.
+        projector_dropouts (`list[float]`): dropout after each hidden layer, one for each.
+        projector_hidden_act (`str`, defaults to `"gelu"`): activation after each hidden layer.
+        gain_stems (`list[str]`): stems whose gain the auxiliary head predicts.
+        gain_loss_weight (`float`, defaults to 0.05):
+            Weight of the auxiliary gain loss, which drives gradient into the projector.
+        initializer_range (`float`, defaults to 0.02): standard deviation of initial weights.
+    """
+
+    model_type = "mixing_buddy"
+    sub_configs_defaults = {  # noqa: RUF012 (transformers reads a plain dict)
+        "audio_config": SubConfigSpec(
+            config_class=AutoConfig,
+            model_type="hubert",
+            # A dropped or masked layer would shorten or blur the states that the layer mix sums.
+            init_kwargs={"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.0},
+        ),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen2"),
+    }
+
+    audio_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    audio_token_id: int = 151646
+    num_level_bands: int = 64
+    pooling_factor: int = 10
+    projector_hidden_sizes: list[int] | tuple[int, ...] = (2048, 4096, 4096, 2048)
+    projector_dropouts: list[float] | tuple[float, ...] = (0.3, 0.2, 0.1, 0.1)
+    projector_hidden_act: str = "gelu"
+    gain_stems: list[str] | tuple[str, ...] = ("bass", "drums", "other", "vocals")
+    gain_loss_weight: float | int = 0.05
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.audio_config, dict):
+            defaults = self.sub_configs_defaults["audio_config"].init_kwargs
+            self.audio_config = {**defaults, **self.audio_config}
+        super().__post_init__(**kwargs)
+        # Only the top-level switch counts for tying, so it follows the language model's.
+        self.tie_word_embeddings = self.text_config.tie_word_embeddings
+        # `save_pretrained` writes only the class saved; the others load the same folder too.
+        self.auto_map = {
+            "AutoConfig": "configuration_mixing_buddy.MixingBuddyConfig",
+            **{
+                auto: "modeling_mixing_buddy.MixingBuddyForConditionalGeneration"
+                for auto in ("AutoModel", "AutoModelForCausalLM", "AutoModelForMultimodalLM")
+            },
+        }
+
+    def validate_architecture(self):
+        """Check what the parts must agree on; raises `ValueError` naming the field."""
+        if len(self.projector_dropouts) != len(self.projector_hidden_sizes):
+            raise ValueError(
+                f"projector_dropouts has {len(self.projector_dropouts)} values and "
+                f"projector_hidden_sizes {len(self.projector_hidden_sizes)}: give one dropout for "
+                "each hidden layer."
+            )
+        if self.pooling_factor < 1:
+            raise ValueError(f"pooling_factor is {self.pooling_factor}: it must be 1 or more.")
+
+    def num_audio_tokens(self, num_samples: int) -> int:
+        """Count the language-model positions that a clip of `num_samples` samples fills."""
+        return num_audio_tokens(
+            num_samples,
+            conv_kernel=self.audio_config.conv_kernel,
+            conv_stride=self.audio_config.conv_stride,
+            pooling_factor=self.pooling_factor,
+        )
+
+
+__all__ = ["MixingBuddyConfig"]

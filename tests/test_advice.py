@@ -1,0 +1,169 @@
+"""Laws of the advice parser, and answers as people and models write them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixing_buddy.advice import Advice, parse_advice
+from mixing_buddy.flaws import Direction
+
+RAISE, LOWER, NONE = Direction.RAISE, Direction.LOWER, Direction.NONE
+
+PARAPHRASES = [
+    # Actions.
+    ("Turn the vocals up by 3 to 6 dB.", "vocals", RAISE, 3, 6),
+    ("TURN DOWN THE BASS BY 6-12 DB!", "bass", LOWER, 6, 12),
+    ("Bring up the drums between 3 and 6 dB", "drums", RAISE, 3, 6),
+    ("Bring the lead vocal back up by about 4 dB.", "vocals", RAISE, 4, 4),
+    ("Boost the vocals with 3 to 6 decibels.", "vocals", RAISE, 3, 6),
+    ("Cut 3–6 dB from the bass.", "bass", LOWER, 3, 6),
+    ("I'd take 6 to 12 dB off the drum kit.", "drums", LOWER, 6, 12),
+    ("Give the singer 3 dB more.", "vocals", RAISE, 3, 3),
+    ("The bass drum needs to come down 3 to 6 dB.", "drums", LOWER, 3, 6),
+    ("The bass could use 3 to 6 dB.", "bass", RAISE, 3, 6),
+    ("The vocals should be raised by 6—12 dB.", "vocals", RAISE, 6, 12),
+    ("Drums need less level, say 3 dB less.", "drums", LOWER, 3, 3),
+    ("Pull the bass fader back 6 to 3 dB.", "bass", LOWER, 3, 6),
+    ("On the vocals, pull the fader down a bit.", "vocals", LOWER, None, None),
+    ("The vocals are under the drums; give them 3-6 dB.", "vocals", RAISE, 3, 6),
+    ("Add three to six dB to the voice.", "vocals", RAISE, 3, 6),
+    ("Reduce the bass gain by 2.5 to 4.5 dB for a balanced mix.", "bass", LOWER, 2.5, 4.5),
+    ("Ease the vocals back, perhaps 3,5 dB.", "vocals", LOWER, 3.5, 3.5),
+    ("Increase the other instruments by 3 to 6 dB.", "other", RAISE, 3, 6),
+    ("Raise the vocals by 3 dB to 6 dB.", "vocals", RAISE, 3, 6),
+    ("Raise the vocals by no more than 4 dB.", "vocals", RAISE, 4, 4),
+    ("**Vocals**: +3 dB", "vocals", RAISE, 3, 3),
+    ("Drums −4.5 dB", "drums", LOWER, 4.5, 4.5),
+    ("Vocals up 3 dB, please", "vocals", RAISE, 3, 3),
+    ("More vocals!", "vocals", RAISE, None, None),
+    ("Lower it by 3 to 6 dB.", None, LOWER, 3, 6),
+    ("Don't be afraid to push the vocals up 6 dB.", "vocals", RAISE, 6, 6),
+    # Comparatives: a wish or a description.
+    ("Make the vocals louder.", "vocals", RAISE, None, None),
+    ("The drums should be quieter, by 3 to 6 dB.", "drums", LOWER, 3, 6),
+    ("The vocals are louder than the drums.", "vocals", LOWER, None, None),
+    ("The bass is 4 dB quieter than the drums.", "bass", RAISE, 4, 4),
+    ("The bass sits lower than the vocals.", "bass", RAISE, None, None),
+    ("The bass should sit lower.", "bass", LOWER, None, None),
+    ("I'd like the bass a bit higher against the drums.", "bass", RAISE, None, None),
+    # States.
+    ("The bass is too loud.", "bass", LOWER, None, None),
+    ("The vocals are way too quiet, 6 to 12 dB I would say.", "vocals", RAISE, 6, 12),
+    ("Vocals buried under the bass.", "vocals", RAISE, None, None),
+    ("The drums are drowned out by the vocals.", "drums", RAISE, None, None),
+    ("The bass overpowers the vocals.", "bass", LOWER, None, None),
+    ("There's too much bass next to the vocals.", "bass", LOWER, None, None),
+    ("I can't hear the vocals over the drums.", "vocals", RAISE, None, None),
+    ("The voice isn't loud enough.", "vocals", RAISE, None, None),
+    ("The vocals don't cut through.", "vocals", RAISE, None, None),
+    ("It's the drums that stick out.", "drums", LOWER, None, None),
+    ("The kit is loud.", "drums", LOWER, None, None),
+    ("The vocals can barely be heard over the drums.", "vocals", RAISE, None, None),
+    ("The vocals aren't as loud as they should be.", "vocals", RAISE, None, None),
+    ("The bass seems slightly elevated. Attenuate it by 3 dB.", "bass", LOWER, 3, 3),
+    # The anchor is no target.
+    ("The bass is not balanced with the drums: it is 4 dB hot.", "bass", LOWER, 4, 4),
+    ("Against the drums, the vocals are buried.", "vocals", RAISE, None, None),
+    ("With the bass as reference, bring the drums down 3 to 6 dB.", "drums", LOWER, 3, 6),
+    ("Next to drums and bass, the vocals are too low; raise them.", "vocals", RAISE, None, None),
+    ("Raise the vocals to match the drums.", "vocals", RAISE, None, None),
+    ("Leave the drums alone and raise the vocals by 3 to 6 dB.", "vocals", RAISE, 3, 6),
+    ("The drums are the anchor. The bass is too high. Bring it down 3 dB.", "bass", LOWER, 3, 3),
+    ("Turn the bass down without touching the vocals.", "bass", LOWER, None, None),
+    # Pronouns, order, several stems.
+    ("The vocals sound about 4 dB too quiet. Push them up.", "vocals", RAISE, 4, 4),
+    ("The vocals are buried. The drums are fine. Raise by 3 dB.", "vocals", RAISE, 3, 3),
+    ("Lower the bass by 3 dB and raise the vocals by 6 dB.", "bass", LOWER, 3, 3),
+    ("The vocals are 8 dB below the drums. Raise them by 3 to 6 dB.", "vocals", RAISE, 3, 6),
+    # Negation.
+    ("The drums aren't too loud, but the vocals are too quiet.", "vocals", RAISE, None, None),
+    ("Don't raise the vocals; lower the drums by 3 to 6 dB.", "drums", LOWER, 3, 6),
+    ("Instead of raising the vocals, pull down the drums.", "drums", LOWER, None, None),
+    ("No, the bass is too loud.", "bass", LOWER, None, None),
+    # Balanced.
+    ("The mix is balanced; no change needed.", None, NONE, None, None),
+    ("Nothing needs to move.", None, NONE, None, None),
+    ("The vocals are not too loud.", None, NONE, None, None),
+    ("Don't touch the vocals.", None, NONE, None, None),
+    ("There is no need to turn anything up or down.", None, NONE, None, None),
+    ("Everything sits where it should: leave it as it is.", None, NONE, None, None),
+    ("The bass sounds good against the drums.", None, NONE, None, None),
+    # Not understood.
+    ("", None, None, None, None),
+    ("I'm sorry, but I can't tell whether the vocals are too loud.", None, None, None, None),
+    ("As a language model, I cannot listen to audio.", None, None, None, None),
+    ("I'm not sure whether to raise or lower the bass.", None, None, None, None),
+    ("I can't hear the audio. No changes needed.", None, None, None, None),
+    ("Is the bass too loud?", None, None, None, None),
+    ("Raise the vocals by 3 dB. Lower the vocals by 3 dB.", None, None, None, None),
+    ("The mix is not balanced.", None, None, None, None),
+    ("A nice song with boosters and cloudy highlights.", None, None, None, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "stem", "direction", "min_db", "max_db"), PARAPHRASES)
+def test_paraphrases(text, stem, direction, min_db, max_db):
+    assert parse_advice(text) == Advice(text, stem, direction, min_db, max_db)
+
+
+@pytest.mark.parametrize("text", [row[0] for row in PARAPHRASES])
+def test_case_and_typography_do_not_matter(text):
+    plain = parse_advice(text)
+    typeset = text.upper().replace("'", "’").replace(" ", "  ")
+    assert parse_advice(typeset).to_dict() | {"text": ""} == plain.to_dict() | {"text": ""}
+
+
+NUMBERS = st.decimals(min_value=0, max_value=24, places=1).map(lambda d: f"{d.normalize():f}")
+RANGES = st.sampled_from(
+    "{}-{} dB;{} - {} dB;{}–{} dB;{} — {}dB;{} to {} decibels;{} dB to {} dB;between {} and {} dB;"
+    "{}dB–{}dB;from {} to {} dB;{}-to-{} dB;{}‑{} db;{} −{} dB".split(";")
+)
+
+
+@given(low=NUMBERS, high=NUMBERS, form=RANGES)
+def test_ranges_are_read_in_any_spelling_and_order(low, high, form):
+    advice = parse_advice(f"The bass is too loud. Lower it {form.format(low, high)}.")
+    assert (advice.stem, advice.direction) == ("bass", LOWER)
+    assert (advice.min_db, advice.max_db) == tuple(sorted((float(low), float(high))))
+
+
+@given(number=NUMBERS, unit=st.sampled_from(["dB", " dB", " decibels", "-dB", " d B"]))
+def test_a_single_number_is_a_range_of_one(number, unit):
+    advice = parse_advice(f"Raise the vocals by about {number}{unit}.")
+    assert advice.stem == "vocals"
+    assert advice.min_db == advice.max_db == float(number)
+
+
+@given(st.text())
+def test_any_text_is_parsed_without_error(text):
+    advice = parse_advice(text)
+    assert advice.text == text
+    json.dumps(advice.to_dict())
+
+
+@pytest.mark.parametrize("amount", ["peaking at -6 dBFS", "for 10 seconds", "by 3 to 6 percent"])
+def test_other_units_are_no_advice(amount):
+    advice = parse_advice(f"Raise the vocals {amount}.")
+    assert (advice.min_db, advice.max_db) == (None, None)
+
+
+def test_answers_of_a_published_dataset_parse_back(shared_dir):
+    path = shared_dir / "fixtures/published-predictions/predictions-checkpoint-3200.jsonl"
+    directions = {"quiet": RAISE, "loud": LOWER, "error": NONE}
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    wrong = []
+    for row in rows:
+        advice = parse_advice(row["ground_truth"])
+        direction = directions[row["error_category"].split("_")[-1]]
+        is_balanced = direction is NONE
+        low, high = (None, None) if is_balanced else (
+            row["expected_magnitude_min_db"], row["expected_magnitude_max_db"]
+        )  # fmt: skip
+        expected = (None if is_balanced else row["target_stem"], direction, low, high)
+        if (advice.stem, advice.direction, advice.min_db, advice.max_db) != expected:
+            wrong.append(row["ground_truth"])
+    assert rows and not wrong
