@@ -7,18 +7,19 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
 import yaml
+
+from mixing_buddy.chunks import ChunkScan
 from mixing_buddy.dataset_builder.mixing_buddy_dataset import (
     MixingBuddyDataset,
     MixingBuddyDatasetConfig,
     scan_song,
 )
-
-from mixing_buddy.chunks import ChunkScan
 from mixing_buddy.errors import MixingBuddyError, OutputError, SongError
 from mixing_buddy.recipes import GENERATOR_VERSION, SINGLE_MIX
 from mixing_buddy.rendering import StemStore
@@ -158,12 +159,7 @@ def _scan_songs(
         for song in songs:
             yield song, _scan_or_error(song, store)
         return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    # Spawned, not forked: resampling runs torch, whose threads don't survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_proc, mp_context=context) as pool:
+    with ProcessPoolExecutor(num_proc) as pool:
         futures = [pool.submit(_scan_or_error, song, store) for song in songs]
         try:
             for song, future in zip(songs, futures, strict=True):

@@ -187,15 +187,22 @@ def resample(audio: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     import torch
     import torchaudio.functional
 
-    resampled = torchaudio.functional.resample(
-        torch.from_numpy(np.ascontiguousarray(audio)),
-        rate_in,
-        rate_out,
-        lowpass_filter_width=64,
-        rolloff=0.95,
-        resampling_method="sinc_interp_kaiser",
-        beta=14.77,
-    )
+    num_threads = torch.get_num_threads()
+    # With more threads a forked process (`datasets` forks to build) would wait for ever for
+    # those of its parent, and the rounding of the sums could depend on their number.
+    torch.set_num_threads(1)
+    try:
+        resampled = torchaudio.functional.resample(
+            torch.from_numpy(np.ascontiguousarray(audio)),
+            rate_in,
+            rate_out,
+            lowpass_filter_width=64,
+            rolloff=0.95,
+            resampling_method="sinc_interp_kaiser",
+            beta=14.77,
+        )
+    finally:
+        torch.set_num_threads(num_threads)
     return resampled.numpy()
 
 

@@ -178,7 +178,10 @@ class MixingBuddy:
         for start in tqdm(starts, desc="Listening", unit="batch", disable=not progress):
             batch = slice(start, start + self.batch_size)
             inputs = self.processor.apply_chat_template(
-                [to_messages(c, i) for c, i in zip(samples[batch], instructions[batch], strict=True)],
+                [
+                    to_messages(c, i)
+                    for c, i in zip(samples[batch], instructions[batch], strict=True)
+                ],
                 tokenize=True,
                 return_dict=True,
                 add_generation_prompt=True,

@@ -38,9 +38,7 @@ class Window:
         return tuple(stem for stem in self.audible_stems if stem in ADVISED_STEMS)
 
 
-def read_windows(
-    path: str | Path, *, faders_db: Mapping[str, float] | None = None
-) -> list[Window]:
+def read_windows(path: str | Path, *, faders_db: Mapping[str, float] | None = None) -> list[Window]:
     """Read a song and cut it into the windows that can be judged.
 
     Args:
@@ -65,7 +63,9 @@ def read_windows(
     if path.is_dir():
         windows = _windows_of_stems(path, faders_db)
     elif faders_db:
-        raise MixingBuddyError(f"{path} is one file: faders can only be moved on a folder of stems.")
+        raise MixingBuddyError(
+            f"{path} is one file: faders can only be moved on a folder of stems."
+        )
     else:
         windows = _windows_of_mix(path)
     if not windows:

@@ -63,7 +63,9 @@ class MixingBuddyProcessor(ProcessorMixin):
             images=images, text=text, videos=videos, audio=audio, **kwargs
         )
         if audio is not None:
-            counts = [sample.count(self.audio_token) for sample in text] if text else [1] * len(audio)
+            counts = (
+                [sample.count(self.audio_token) for sample in text] if text else [1] * len(audio)
+            )
             scaled, start = [], 0
             for count in counts:
                 scaled += self.feature_extractor.common_reference(audio[start : start + count])
@@ -81,7 +83,9 @@ class MixingBuddyProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         """Names of the tensors that the model takes."""
         return list(
-            dict.fromkeys(self.tokenizer.model_input_names + self.feature_extractor.model_input_names)
+            dict.fromkeys(
+                self.tokenizer.model_input_names + self.feature_extractor.model_input_names
+            )
         )
 
 

@@ -66,3 +66,44 @@ def _write_song(
         samples = rng.normal(0.0, 0.0 if stem in silent else 0.056, shape).clip(-1.0, 1.0)
         soundfile.write(folder / f"{stem}{suffix}", samples, sample_rate, subtype="PCM_16")
     return folder
+
+
+def _tiny_buddy(**audio_config):
+    import torch
+
+    from mixing_buddy.presets import build_nano
+
+    torch.manual_seed(0)
+    small = {
+        "model_type": "hubert",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 4,
+        "hidden_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+    }
+    model, processor = build_nano(
+        audio_config={**small, **audio_config},
+        num_level_bands=16,
+        projector_hidden_sizes=[32],
+        projector_dropouts=[0.0],
+    )
+    return model.eval(), processor
+
+
+@pytest.fixture(scope="session")
+def tiny_buddy():
+    """A tiny random model with nano's strides, in evaluation mode, and its processor."""
+    return _tiny_buddy(conv_dim=[8, 8, 16], conv_kernel=[32, 20, 12], conv_stride=[16, 10, 6])
+
+
+@pytest.fixture(scope="session")
+def tiny_mert_strides():
+    """The same with MERT's strides."""
+    return _tiny_buddy(
+        conv_dim=[8] * 7, conv_kernel=[10, 3, 3, 3, 3, 2, 2], conv_stride=[5, 2, 2, 2, 2, 2, 2]
+    )

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import csv
 import inspect
+import os
+import subprocess
+import sys
 
 import pytest
 import soundfile
@@ -48,6 +51,27 @@ def test_rows_are_the_same_whatever_the_number_of_processes(song_root, tmp_path)
     for split in one:
         assert one[split].to_list() == two[split].to_list()
     assert len(set(one["train"]["uid"])) == 120
+
+
+def test_building_in_processes_works_after_torch_has_started_its_threads(tmp_path, write_song):
+    for name in ("a", "b"):
+        write_song(tmp_path / "songs" / "train" / name, duration_s=10.0, sample_rate=44_100)
+    code = f"""
+import torch
+torch.nn.functional.conv1d(torch.randn(8, 1, 500_000), torch.randn(80, 1, 99), stride=99)
+from mixing_buddy.dataset_builder import MixingBuddyDataset
+builder = MixingBuddyDataset(cache_dir={str(tmp_path)!r}, sources=({str(tmp_path / "songs")!r},))
+builder.download_and_prepare(num_proc=2)
+print(builder.info.splits["train"].num_examples)
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert out.stdout.strip() == "60", out.stderr
 
 
 def test_rows_are_recipes_that_render(song_root, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import math
 import subprocess
@@ -224,7 +225,7 @@ def test_parts_stay_within_their_bounds(seed: int) -> None:
             assert 0 <= note.pitch <= 127 and 0 < note.velocity <= 1
     for notes in melodies:
         assert all(50 <= note.pitch <= 67 for note in notes)
-        for note, following in zip(notes, notes[1:], strict=False):
+        for note, following in itertools.pairwise(notes):
             assert note.start_s + note.duration_s <= following.start_s
 
 

@@ -104,8 +104,10 @@ def _change(advice) -> str:
         return "leave as it is"
     if advice.min_db is None:
         return advice.direction.value
-    size = f"{advice.min_db:g}" if advice.min_db == advice.max_db else (
-        f"{advice.min_db:g} to {advice.max_db:g}"
+    size = (
+        f"{advice.min_db:g}"
+        if advice.min_db == advice.max_db
+        else (f"{advice.min_db:g} to {advice.max_db:g}")
     )
     return f"{advice.direction.value} by {size} dB"
 

@@ -92,7 +92,8 @@ def _print_report(report: BuildReport, out: Path) -> None:
 
     console = Console()
     table = Table(title=f"{out}: rows by split and category")
-    for column in ("split", "songs", "chunks", *Category, "rows"):
+    categories = [category.value.replace("_", " ") for category in Category]
+    for column in ("split", "songs", "chunks", *categories, "rows"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, num_chunks in report.chunks.items():
         counts = [report.rows[split, category.value] for category in Category]
@@ -100,7 +101,7 @@ def _print_report(report: BuildReport, out: Path) -> None:
         table.add_row(split, *(str(cell) for cell in cells))
     console.print(table)
     for reason, count in report.skipped.most_common():
-        console.print(f"Skipped {count} chunks: {reason}.", highlight=False)
+        console.print(f"Chunks left out: {count} ({reason}).", highlight=False)
     for folder, note in report.notes:
         console.print(f"Note: {folder}: {note}.", highlight=False, markup=False)
     for _, message in report.broken:

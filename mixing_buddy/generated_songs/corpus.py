@@ -82,6 +82,7 @@ def generate_songs(
     }
     root = Path(out) / split
     root.mkdir(parents=True, exist_ok=True)
+    _describe_source(Path(out))
     folders = [root / f"song-{index:05d}" for index in range(count)]
     jobs = [
         (folder, {**common, "index": index}, fonts)
@@ -106,6 +107,15 @@ def generate_songs(
                 pool.shutdown(cancel_futures=True)
                 raise
     return folders
+
+
+def _describe_source(out: Path) -> None:
+    """Write what recipes take from a folder of songs, unless somebody wrote it already."""
+    description = out / "source.yaml"
+    if not description.exists():
+        unfinished = out / ".source.yaml.unfinished"
+        unfinished.write_text("name: generated\nlicence: CC0-1.0\n", encoding="utf-8")
+        unfinished.rename(description)
 
 
 def _is_finished(folder: Path, settings: dict[str, object]) -> bool:
