@@ -1,7 +1,8 @@
 """The usual level of vocals, drums, bass and the rest in a mix, from two sources.
 
-Reads The Mix Evaluation Dataset's ``tracks.csv`` (MixologyDB's transcription): each track's raw loudness and fader gain. The
-power sum of loudness plus gain over a group's tracks is the group's level in that engineer's mix.
+Reads The Mix Evaluation Dataset's ``tracks.csv`` (MixologyDB's transcription): each track's raw
+loudness and fader gain. The power sum of loudness plus gain over a group's tracks is the group's
+level in that engineer's mix.
 
 Bus gains, automation and plug-ins are not in that data, so levels are of faders alone. With
 ``--songs``, also the gated loudness (BS.1770) of the finished stems of training songs.

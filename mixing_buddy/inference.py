@@ -2,99 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 from mixing_buddy import prompts
-from mixing_buddy.advice import Advice, parse_advice
-from mixing_buddy.chunks import CHUNK_S, CHUNK_SAMPLES
+from mixing_buddy.advice import parse_advice
+from mixing_buddy.chunks import CHUNK_S
+from mixing_buddy.combining import SongAdvice, WindowAdvice, combine
 from mixing_buddy.conversations import to_messages
 from mixing_buddy.errors import MixingBuddyError
-from mixing_buddy.flaws import Direction
 from mixing_buddy.modeling import MixingBuddyForConditionalGeneration, MixingBuddyProcessor
 from mixing_buddy.stems import ADVISED_STEMS
 from mixing_buddy.windows import Window, read_windows
-
-
-@dataclass(frozen=True)
-class WindowAdvice:
-    """What the model said of one window against one anchor.
-
-    Args:
-        start_s: start of the window in the song, in seconds.
-        duration_s: length of the music in the window, in seconds.
-        anchor: the stem that was taken as right.
-        advice: the answer and what it says.
-    """
-
-    start_s: float
-    duration_s: float
-    anchor: str
-    advice: Advice
-
-
-@dataclass(frozen=True)
-class SongAdvice(Advice):
-    """Advice on a whole song: the answer that most windows gave.
-
-    Args:
-        windows: the answers of every window and anchor.
-        num_agreeing: how many of them name the same stem and direction.
-        notes: what the listener should know about how the song was heard.
-    """
-
-    windows: tuple[WindowAdvice, ...] = ()
-    num_agreeing: int = 0
-    notes: tuple[str, ...] = field(default=())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        windows = [{**asdict(w), "advice": w.advice.to_dict()} for w in self.windows]
-        return {**super().to_dict(), "windows": windows, "notes": list(self.notes)}
-
-
-def combine(windows: Sequence[WindowAdvice], notes: Sequence[str] = ()) -> SongAdvice:
-    """Combine the answers on a song's windows into one.
-
-    Each answer is a vote for a stem and a direction, or for a balanced mix. Most votes win; where
-    two verdicts have equally many, the mix is called balanced, since moving a fader needs a reason.
-    The range is the one named most often by those who voted for the verdict, and the text is the
-    first of theirs that names it.
-
-    Args:
-        windows: answers, one at least.
-        notes: passed on to the result.
-    """
-    understood = [w for w in windows if w.advice.direction is not None]
-    if not understood:
-        return SongAdvice(windows[0].advice.text, windows=tuple(windows), notes=tuple(notes))
-    votes = Counter((w.advice.stem, w.advice.direction) for w in understood)
-    most = max(votes.values())
-    winners = [verdict for verdict, count in votes.items() if count == most]
-    verdict = winners[0] if len(winners) == 1 else (None, Direction.NONE)
-    agreeing = [w.advice for w in understood if (w.advice.stem, w.advice.direction) == verdict]
-    if not agreeing:
-        text = "The windows disagree about what is off: no fader moves on this evidence."
-        agreeing = [Advice(text, direction=Direction.NONE)]
-    (min_db, max_db), _ = Counter((a.min_db, a.max_db) for a in agreeing).most_common(1)[0]
-    text = next(a.text for a in agreeing if (a.min_db, a.max_db) == (min_db, max_db))
-    return SongAdvice(
-        text,
-        *verdict,
-        min_db,
-        max_db,
-        windows=tuple(windows),
-        num_agreeing=votes[verdict],
-        notes=tuple(notes),
-    )
 
 
 class MixingBuddy:
@@ -178,10 +102,7 @@ class MixingBuddy:
         for start in tqdm(starts, desc="Listening", unit="batch", disable=not progress):
             batch = slice(start, start + self.batch_size)
             inputs = self.processor.apply_chat_template(
-                [
-                    to_messages(c, i)
-                    for c, i in zip(samples[batch], instructions[batch], strict=True)
-                ],
+                list(map(to_messages, samples[batch], instructions[batch])),
                 tokenize=True,
                 return_dict=True,
                 add_generation_prompt=True,
@@ -239,10 +160,12 @@ class MixingBuddy:
             progress=progress,
         )
         answers = [
-            WindowAdvice(window.start_s, window.duration_s, stem, parse_advice(text))
+            WindowAdvice(
+                window.start_s, window.duration_s, stem, window.advised_stems, parse_advice(text)
+            )
             for (window, stem), text in zip(asked, texts, strict=True)
         ]
-        return combine(answers, _notes(windows))
+        return combine(answers, anchor=anchor, notes=_notes(windows))
 
 
 def _question(window: Window, anchor: str) -> str:
@@ -252,9 +175,8 @@ def _question(window: Window, anchor: str) -> str:
 
 
 def _notes(windows: Sequence[Window]) -> list[str]:
-    if windows[0].duration_s * len(windows) < CHUNK_S:
-        return [
-            f"The song is {windows[0].duration_s:.1f} s long and was padded with silence to "
-            f"{CHUNK_S:g} s, the length that the model is trained on ({CHUNK_SAMPLES} samples)."
-        ]
-    return []
+    """Say what was done to a song that is shorter than what the model is trained on."""
+    duration_s = windows[0].duration_s
+    if duration_s == CHUNK_S:
+        return []
+    return [f"The song is {duration_s:.1f} s long; it was padded with silence to {CHUNK_S:g} s."]

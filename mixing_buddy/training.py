@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset, concatenate_datasets, get_dataset_split_names, load_dataset
 from peft import LoraConfig
 from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
@@ -30,7 +30,9 @@ TRAINED_IN_FULL = ["multi_modal_projector", "layer_mix", "gain_head"]
 class DataArguments:
     """Which rows to train on and where their songs lie."""
 
-    dataset: str = field(metadata={"help": "Folder that `mixing-buddy build` wrote, or a Hub id."})
+    dataset: list[str] = field(
+        metadata={"help": "Folders that `mixing-buddy build` wrote, or Hub ids; rows are joined."}
+    )
     songs: list[str] = field(
         default_factory=list,
         metadata={"help": "Song folders as ROOT or NAME=ROOT, NAME being the rows' source."},
@@ -95,8 +97,19 @@ def load_rows(args: DataArguments, split: str, max_rows: int | None = None) -> D
 
     Returns:
         A dataset whose rows gain ``audio`` of shape `(num_samples,)`.
+
+    Raises:
+        MixingBuddyError: if none of the data sets has the split.
     """
-    rows = load_dataset(args.dataset, args.dataset_config, split=split)
+    config = args.dataset_config
+    parts = [
+        load_dataset(dataset, config, split=split)
+        for dataset in args.dataset
+        if split in get_dataset_split_names(dataset, config)
+    ]
+    if not parts:
+        raise MixingBuddyError(f"No split {split!r} in {', '.join(args.dataset)}.")
+    rows = concatenate_datasets(parts)
     if max_rows is not None and len(rows) > max_rows:
         rows = rows.select([index * len(rows) // max_rows for index in range(max_rows)])
     return rows.with_transform(RenderTransform(parse_sources(args.songs)))

@@ -64,7 +64,7 @@ def num_audio_tokens(
 
 @strict
 class MixingBuddyConfig(PreTrainedConfig):
-    r"""Configuration of [`MixingBuddyForConditionalGeneration`]: encoder, projector, language model.
+    r"""Configuration of Mixing Buddy: encoder, projector and language model.
 
     Args:
         audio_config (`HubertConfig` or `dict`, *optional*):

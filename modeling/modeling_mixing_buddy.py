@@ -279,8 +279,8 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         torch_compilable_check(
             mask.sum() == num_embeds,
             lambda: (
-                f"The text holds {int(mask.sum())} audio tokens, the audio makes {num_embeds}: pass "
-                "the processor's output unchanged, text and audio of the same samples."
+                f"The text holds {int(mask.sum())} audio tokens, the audio makes {num_embeds}: "
+                "pass the processor's output unchanged, text and audio of the same samples."
             ),
         )
         return mask

@@ -95,10 +95,23 @@ def _tiny_buddy(**audio_config):
     return model.eval(), processor
 
 
+_NANO_STRIDES = {
+    "conv_dim": [8, 8, 16],
+    "conv_kernel": [32, 20, 12],
+    "conv_stride": [16, 10, 6],
+}
+
+
 @pytest.fixture(scope="session")
 def tiny_buddy():
     """A tiny random model with nano's strides, in evaluation mode, and its processor."""
-    return _tiny_buddy(conv_dim=[8, 8, 16], conv_kernel=[32, 20, 12], conv_stride=[16, 10, 6])
+    return _tiny_buddy(**_NANO_STRIDES)
+
+
+@pytest.fixture
+def make_tiny_buddy():
+    """Function that makes such a model anew, to be trained."""
+    return lambda: _tiny_buddy(**_NANO_STRIDES)
 
 
 @pytest.fixture(scope="session")

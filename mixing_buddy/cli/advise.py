@@ -48,9 +48,9 @@ def advise(
 ) -> None:
     """Listen to a song and say which stem is too loud or too quiet, and by how much.
 
-    The song is heard in windows of 10 s. Each window gets its own answer, and the answer that most
-    of them give is the advice on the song. Stems of a folder are summed as they stand, so export
-    them with your fader moves in.
+    The song is heard in windows of 10 s. Each window gets an answer for each stem taken as right,
+    and what explains the answers best is the advice on the song. Stems of a folder are summed as
+    they stand, so export them with your fader moves in.
 
     Example: mixing-buddy advise my-song/stems --anchor drums
     """
