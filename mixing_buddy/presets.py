@@ -54,9 +54,9 @@ def build_nano(**overrides: Any):
     fields = {
         "audio_config": {
             "model_type": "hubert",
-            "conv_dim": [24, 48, 64],
-            "conv_kernel": [32, 20, 12],
-            "conv_stride": [16, 10, 6],
+            "conv_dim": [16, 32, 64],
+            "conv_kernel": [40, 16, 12],
+            "conv_stride": [20, 8, 6],
             "hidden_size": 64,
             "num_hidden_layers": 2,
             "num_attention_heads": 2,

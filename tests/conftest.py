@@ -97,8 +97,8 @@ def _tiny_buddy(**audio_config):
 
 _NANO_STRIDES = {
     "conv_dim": [8, 8, 16],
-    "conv_kernel": [32, 20, 12],
-    "conv_stride": [16, 10, 6],
+    "conv_kernel": [40, 16, 12],
+    "conv_stride": [20, 8, 6],
 }
 
 
