@@ -123,7 +123,10 @@ def build_model(model_args: ModelConfig):
     """
     name = model_args.model_name_or_path
     if name == "nano":
-        return PRESETS[name]()
+        model, processor = PRESETS[name]()
+        if model_args.attn_implementation is not None:
+            model.set_attn_implementation(model_args.attn_implementation)
+        return model, processor
     dtype = model_args.dtype or "auto"
     quantization_config = get_quantization_config(model_args)
     if name in PRESETS:
