@@ -172,7 +172,7 @@ def build_trainer(
     if data_args.freeze_audio_tower:
         model.model.audio_tower.requires_grad_(False)
     evaluates = str(training_args.eval_strategy) not in ("no", "IntervalStrategy.NO")
-    return MixingBuddySFTTrainer(
+    trainer = MixingBuddySFTTrainer(
         model=model,
         args=training_args,
         train_dataset=load_rows(data_args, data_args.train_split),
@@ -185,6 +185,19 @@ def build_trainer(
         processing_class=processor,
         peft_config=lora_config(model_args),
     )
+    keep_trainables_in_float32(trainer.model)
+    return trainer
+
+
+def keep_trainables_in_float32(model) -> None:
+    """Undo TRL's cast of a quantised model's trainable weights to bfloat16.
+
+    The new parts are trained from scratch, where bfloat16's steps are too coarse; autocast brings
+    them to the precision of the computation.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def checkpoint_to_resume(training_args: SFTConfig) -> str | None:

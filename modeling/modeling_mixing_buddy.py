@@ -245,13 +245,16 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
             lengths = [input_values.shape[-1]] * input_values.shape[0]
         else:
             lengths = input_values_mask.sum(-1).tolist()
-        dtype = self.layer_mix.weight.dtype
+        encoder_dtype = self.audio_tower.dtype
+        projector_dtype = self.multi_modal_projector.layers[-1].weight.dtype
         embeds: list[torch.Tensor] = [None] * len(lengths)
         # The encoder's group norm runs over time, padding included: clips of unequal length are
         # encoded apart, so that a clip's embedding does not depend on its batch.
         for length in sorted(set(lengths)):
             rows = [row for row, other in enumerate(lengths) if other == length]
-            frames = self._encode(input_values[rows, :length].to(dtype))
+            frames = self._encode(input_values[rows, :length].to(encoder_dtype))
+            # Trained parts may be kept in another precision than the frozen encoder.
+            frames = frames.to(projector_dtype)
             if input_features is not None:
                 levels = input_features[rows, : frames.shape[1]].to(frames)
                 frames = torch.cat([frames, levels], dim=-1)

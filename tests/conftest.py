@@ -120,3 +120,41 @@ def tiny_mert_strides():
     return _tiny_buddy(
         conv_dim=[8] * 7, conv_kernel=[10, 3, 3, 3, 3, 2, 2], conv_stride=[5, 2, 2, 2, 2, 2, 2]
     )
+
+
+@pytest.fixture
+def trainer_for(tmp_path):
+    """Function that builds a trainer for a model, a processor and rows."""
+    from datasets import Dataset
+    from training_helpers import as_rendered
+    from trl import SFTConfig
+
+    from mixing_buddy.collation import SFTCollator
+    from mixing_buddy.training import MixingBuddySFTTrainer
+
+    def build(model, processor, rows, peft_config=None, **arguments):
+        defaults = {
+            "output_dir": str(tmp_path / "run"),
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+            "remove_unused_columns": False,
+            "bf16": False,
+            "use_cpu": True,
+            "activation_checkpointing": False,
+            "per_device_train_batch_size": len(rows),
+            "learning_rate": 5e-3,
+            "warmup_steps": 5,
+            "logging_steps": 1,
+            "report_to": "none",
+            "disable_tqdm": True,
+            "save_strategy": "no",
+        }
+        return MixingBuddySFTTrainer(
+            model=model,
+            args=SFTConfig(**{**defaults, **arguments}),
+            train_dataset=Dataset.from_list(rows).with_transform(as_rendered),
+            data_collator=SFTCollator(processor),
+            processing_class=processor,
+            peft_config=peft_config,
+        )
+
+    return build

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_helpers import sample_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from mixing_buddy.assembly import UnsupportedEncoderError, from_parts, load_audio_encoder
@@ -100,6 +101,42 @@ def test_parts_keep_their_weights_and_the_whole_is_saved_and_reloaded(
     assert MixingBuddyProcessor.from_pretrained(folder).pooling_factor == 10
     for name, value in again.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_a_language_model_in_four_bits_is_trained_by_its_adapter(mert, language_model, trainer_for):
+    from transformers import BitsAndBytesConfig
+    from trl import ModelConfig
+
+    from mixing_buddy.training import keep_trainables_in_float32, lora_config
+
+    four_bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    model, processor = from_parts(
+        str(mert),
+        str(language_model),
+        quantization_config=four_bits,
+        device_map="cpu",
+        dtype=torch.float32,
+        projector_hidden_sizes=[32],
+        projector_dropouts=[0.0],
+    )
+    query = model.model.language_model.layers[0].self_attn.q_proj
+    assert type(query).__name__ == "Linear4bit"
+    assert not any("4bit" in type(module).__name__ for module in model.model.audio_tower.modules())
+    trainer = trainer_for(
+        model, processor, sample_rows(2), lora_config(ModelConfig(use_peft=True)), max_steps=3
+    )
+    keep_trainables_in_float32(trainer.model)
+    trained = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
+    assert {value.dtype for value in trained.values()} == {torch.float32}
+    before = {name: value.clone() for name, value in trained.items()}
+    trainer.train()
+    assert any(not value.equal(before[name]) for name, value in trained.items() if "lora" in name)
+    assert all(torch.isfinite(value).all() for value in trained.values())
 
 
 def test_a_vocabulary_without_room_for_the_audio_token_grows(mert, language_model):

@@ -6,82 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from datasets import Dataset
+from training_helpers import sample_rows
 
-from mixing_buddy import prompts
 from mixing_buddy.collation import SFTCollator
-from mixing_buddy.flaws import Category
-from mixing_buddy.stems import STEMS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-def sample_rows(count: int = 8) -> list[dict]:
-    """Rows whose answers can only be told by ear: noise of another colour for each."""
-    rng = np.random.default_rng(0)
-    choices = [
-        (Category.VERY_QUIET, "vocals", "drums"),
-        (Category.LOUD, "bass", "drums"),
-        (Category.NO_ERROR, "bass", "vocals"),
-        (Category.VERY_LOUD, "drums", "bass"),
-    ]
-    rows = []
-    for index in range(count):
-        category, target, anchor = choices[index % len(choices)]
-        spectrum = np.fft.rfft(rng.standard_normal(48_000)) / np.arange(1, 24_002) ** (index / 8)
-        rows.append(
-            {
-                "audio": np.fft.irfft(spectrum).astype(np.float32),
-                "instruction": "Which stem is off?",
-                "response": prompts.response(index, category, target=target, anchor=anchor),
-                "stem_gains_db": dict.fromkeys(STEMS, float(index)),
-            }
-        )
-    return rows
-
-
-def as_rendered(batch: dict) -> dict:
-    """What `RenderTransform` does of interest here: audio as arrays."""
-    return {**batch, "audio": [np.asarray(clip, dtype=np.float32) for clip in batch["audio"]]}
-
-
-@pytest.fixture
-def trainer_for(tmp_path):
-    """Function that builds a trainer for a model, a processor and rows."""
-    from trl import SFTConfig
-
-    from mixing_buddy.training import MixingBuddySFTTrainer
-
-    def build(model, processor, rows, peft_config=None, **arguments):
-        defaults = {
-            "output_dir": str(tmp_path / "run"),
-            "dataset_kwargs": {"skip_prepare_dataset": True},
-            "remove_unused_columns": False,
-            "bf16": False,
-            "use_cpu": True,
-            "activation_checkpointing": False,
-            "per_device_train_batch_size": len(rows),
-            "learning_rate": 5e-3,
-            "warmup_steps": 5,
-            "logging_steps": 1,
-            "report_to": "none",
-            "disable_tqdm": True,
-            "save_strategy": "no",
-        }
-        return MixingBuddySFTTrainer(
-            model=model,
-            args=SFTConfig(**{**defaults, **arguments}),
-            train_dataset=Dataset.from_list(rows).with_transform(as_rendered),
-            data_collator=SFTCollator(processor),
-            processing_class=processor,
-            peft_config=peft_config,
-        )
-
-    return build
 
 
 def test_labels_cover_the_answer_and_its_end_and_nothing_else(tiny_buddy):
