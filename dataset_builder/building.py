@@ -2,115 +2,109 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import shutil
-import tempfile
+import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import datasets
-import yaml
+import numpy as np
 
 from mixing_buddy.chunks import ChunkScan
-from mixing_buddy.dataset_builder.mixing_buddy_dataset import (
-    MixingBuddyDataset,
-    MixingBuddyDatasetConfig,
-    scan_song,
-)
-from mixing_buddy.errors import MixingBuddyError, OutputError, SongError
-from mixing_buddy.recipes import GENERATOR_VERSION, SINGLE_MIX
-from mixing_buddy.rendering import StemStore
-from mixing_buddy.songs import SPLITS, Song
-from mixing_buddy.version import __version__
+from mixing_buddy.dataset_builder.card import CARD_MARK, write_card
+from mixing_buddy.dataset_builder.features import features_of
+from mixing_buddy.dataset_builder.mixing_buddy_dataset import MixingBuddyDatasetConfig, scan_song
+from mixing_buddy.dataset_builder.report import BuildReport, SongReport, shared_artists
+from mixing_buddy.dataset_builder.shards import merge_shards, write_rows
+from mixing_buddy.dataset_builder.workspace import Workspace
+from mixing_buddy.embedding import AUDIO_COLUMN, AUDIO_GAIN_COLUMN, CLIPS_COLUMN, encode_clips
+from mixing_buddy.errors import MixingBuddyError, OutputError, RecipeError, SongError
+from mixing_buddy.licences import may_embed
+from mixing_buddy.rendering import StemStore, cut_chunk, render
+from mixing_buddy.schema import MODES, SINGLE_MIX
+from mixing_buddy.songs import Song
 
-_ROWS_PER_FILE = 100_000
-_CARD_MARK = "Made by `mixing-buddy build`"
 
-
-@dataclass
-class BuildReport:
-    """What went into a data set, and what did not.
+@dataclass(frozen=True)
+class BuildSettings:
+    """What to write, beside what the rows depend on.
 
     Args:
-        songs: number of songs used, by split.
-        chunks: number of chunks used, by split.
-        rows: number of rows, by split and category.
-        skipped: number of chunks left out, by reason.
-        notes: oddities of songs that were used, as (folder, note).
-        broken: songs left out, as (folder, what is wrong).
-        licences: licence of each source.
+        modes: which of `MODES`, each a config of the data set.
+        embed_audio: store each row's audio beside its recipe.
+        rows_per_shard: see `merge_shards`.
+        num_proc: number of processes; the rows don't depend on it.
+        overwrite: replace what an earlier build left.
     """
 
-    songs: Counter[str] = field(default_factory=Counter)
-    chunks: Counter[str] = field(default_factory=Counter)
-    rows: Counter[tuple[str, str]] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    notes: list[tuple[Path, str]] = field(default_factory=list)
-    broken: list[tuple[Path, str]] = field(default_factory=list)
-    licences: dict[str, str] = field(default_factory=dict)
+    modes: tuple[str, ...] = (SINGLE_MIX,)
+    embed_audio: bool = False
+    rows_per_shard: int | None = None
+    num_proc: int = 1
+    overwrite: bool = False
 
 
 def build_dataset(
     config: MixingBuddyDatasetConfig,
     out: str | os.PathLike[str],
+    settings: BuildSettings = BuildSettings(),
     *,
-    num_proc: int = 1,
-    overwrite: bool = False,
     on_song: Callable[[int, int], None] = lambda done, total: None,
 ) -> BuildReport:
     """Build the recipes of folders of songs into `out`, as Parquet with a card.
 
-    The folder appears whole or not at all. Stems that were decoded stay in the stem cache, so
-    that a build that was stopped goes on where it was.
+    The folder appears whole or not at all. A build that was killed goes on from the songs it had
+    finished, and gives the same bytes.
 
     Args:
-        config: sources and settings.
+        config: sources, and all that rows depend on; its own mode does not count.
         out: folder to write; it gets `<mode>/<split>-*.parquet` and `README.md`.
-        num_proc: number of processes; the rows don't depend on it.
-        overwrite: replace what an earlier build left in `out`.
-        on_song: called after each song is decoded, with the number done and the total.
+        settings: what to write.
+        on_song: called after each song, with the number done and the total.
 
     Returns:
         Counts of songs, chunks and rows, and what was left out.
 
     Raises:
-        OutputError: `out` holds something already.
-        SongError: a song can't be used (and `skip_broken` is off), or no chunk can.
+        OutputError: `out` holds something already, or another build into it is on.
+        SongError: a song can't be used (and `skip_broken` is off), no chunk can, or the audio of
+            a song may not be embedded.
+        RecipeError: a setting makes no sense.
     """
-    out = Path(out)
-    _check_out(out, overwrite)
-    report = _scan(config, num_proc, on_song)
-    if not report.chunks:
-        raise SongError("No chunk of these songs can be used: " + _skipped_line(report.skipped))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        # Its own cache: the rows are wanted in `out` alone.
-        builder = MixingBuddyDataset(
-            cache_dir=str(temporary / "cache"),
-            config_name=SINGLE_MIX,
-            sources=config.sources,
-            sampling=config.sampling,
-            samples_per_chunk=config.samples_per_chunk,
-            seed=config.seed,
-            no_error_tolerance_db=config.no_error_tolerance_db,
-            skip_broken=config.skip_broken,
-            stem_cache_dir=config.stem_cache_dir,
+    # A name for the work folder needs a name of its own: not "." or "..".
+    out = Path(os.path.abspath(out))
+    unknown = [mode for mode in settings.modes if mode not in MODES]
+    if unknown or not settings.modes:
+        raise RecipeError(
+            f"Unknown mode {', '.join(map(repr, unknown))}: choose from {', '.join(MODES)}."
         )
-        builder.download_and_prepare(num_proc=num_proc)
-        # A split of which gating left nothing can't be opened.
-        splits = [split for split in SPLITS if report.chunks[split]]
-        dataset = {split: builder.as_dataset(split=split) for split in splits}
-        _write(dataset, temporary / "new", report)
-        os.chmod(temporary / "new", 0o755)
-        if out.exists():
-            out.rename(temporary / "old")
-        (temporary / "new").rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    _check_out(out, settings.overwrite)
+    report = BuildReport()
+    config.check()
+    songs = config.songs(lambda folder, error: report.broken.append((folder, str(error))))
+    if settings.embed_audio:
+        _check_licences(songs)
+    workspace = Workspace(out, _fingerprint(config, settings))
+    with workspace.opened():
+        _check_out(out, settings.overwrite)
+        _build_songs(songs, config, settings, workspace, on_song)
+        used = []
+        for index, song in enumerate(songs):
+            of_song = workspace.report_of(_key(index))
+            report.add(song, of_song)
+            if of_song.chunks:
+                used.append((index, song))
+        if not used:
+            raise SongError(_why_nothing(report))
+        report.shared_artists = shared_artists(song for _, song in used)
+        _merge(used, report, settings, workspace)
+        workspace.publish()
     return report
 
 
@@ -122,118 +116,190 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if not any(out.iterdir()):
         return
     card = out / "README.md"
-    ours = card.is_file() and _CARD_MARK in card.read_text(encoding="utf-8", errors="replace")
+    ours = card.is_file() and CARD_MARK in card.read_text(encoding="utf-8", errors="replace")
     if not ours:
         raise OutputError(f"{out}: the folder holds something that is no data set; name a new one.")
     if not overwrite:
         raise OutputError(f"{out}: a data set is there already; --overwrite replaces it.")
 
 
-def _scan(
-    config: MixingBuddyDatasetConfig, num_proc: int, on_song: Callable[[int, int], None]
-) -> BuildReport:
-    """Decode all songs into the stem cache and count what gating leaves of them."""
-    report = BuildReport()
-    songs = config.songs(lambda folder, error: report.broken.append((folder, str(error))))
-    report.licences = {song.source: song.licence for song in songs}
-    store = StemStore(config.stem_cache_dir)
-    for done, (song, result) in enumerate(_scan_songs(songs, store, num_proc), start=1):
-        if isinstance(result, MixingBuddyError):
-            if not config.skip_broken:
-                raise result
-            report.broken.append((song.folder, str(result)))
-        else:
-            report.songs[song.split] += bool(result.chunks)
-            if result.chunks:
-                report.chunks[song.split] += len(result.chunks)
-            report.skipped += result.skipped
-            report.notes += [(song.folder, note) for note in result.notes]
-        on_song(done, len(songs))
-    return report
-
-
-def _scan_songs(
-    songs: Sequence[Song], store: StemStore, num_proc: int
-) -> Iterator[tuple[Song, ChunkScan | MixingBuddyError]]:
-    if num_proc == 1:
-        for song in songs:
-            yield song, _scan_or_error(song, store)
+def _check_licences(songs: Sequence[Song]) -> None:
+    """Raise unless the audio of every song may be stored in a data set that others get."""
+    refused = [song for song in songs if not may_embed(song.licence)]
+    if not refused:
         return
-    with ProcessPoolExecutor(num_proc) as pool:
-        futures = [pool.submit(_scan_or_error, song, store) for song in songs]
+    named = [f"{song.name} ({song.licence})" for song in refused[:10]]
+    if len(refused) > len(named):
+        named.append(f"and {len(refused) - len(named)} more")
+    raise SongError(
+        f"The audio of {len(refused)} of {len(songs)} songs may not be embedded, since their "
+        f"licence does not allow sharing changed copies: {', '.join(named)}. Build without audio "
+        "(recipes may be shared whatever the licence of the songs), leave these songs out, or, "
+        "if their licence does allow it, say so in source.yaml ('licence:', or 'licences:' by "
+        "song)."
+    )
+
+
+def _fingerprint(config: MixingBuddyDatasetConfig, settings: BuildSettings) -> str:
+    described = [config.fingerprint(), list(settings.modes), settings.embed_audio]
+    return hashlib.blake2b(json.dumps(described).encode(), digest_size=8).hexdigest()
+
+
+def _key(index: int) -> str:
+    return f"{index:06d}"
+
+
+def _build_songs(
+    songs: Sequence[Song],
+    config: MixingBuddyDatasetConfig,
+    settings: BuildSettings,
+    workspace: Workspace,
+    on_song: Callable[[int, int], None],
+) -> None:
+    """Build every song that the workspace does not hold yet."""
+    missing = [
+        (_key(index), song)
+        for index, song in enumerate(songs)
+        if workspace.report_of(_key(index)) is None
+    ]
+    first = len(songs) - len(missing) + 1
+    for done, error in enumerate(_finish_all(missing, config, settings, workspace), first):
+        if error is not None and not config.skip_broken:
+            raise SongError(error)
+        on_song(done, len(songs))
+
+
+def _finish_all(missing, config, settings, workspace) -> Iterator[str | None]:
+    """Build songs, yielding what is wrong with each as it is done."""
+    if settings.num_proc == 1:
+        for key, song in missing:
+            yield _finish_song(key, song, config, settings, workspace)
+        return
+    with ProcessPoolExecutor(
+        settings.num_proc, initializer=_end_with_parent, initargs=(os.getpid(),)
+    ) as pool:
+        futures = [
+            pool.submit(_finish_song, key, song, config, settings, workspace)
+            for key, song in missing
+        ]
         try:
-            for song, future in zip(songs, futures, strict=True):
-                yield song, future.result()
+            for future in as_completed(futures):
+                yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _scan_or_error(song: Song, store: StemStore) -> ChunkScan | MixingBuddyError:
+def _end_with_parent(parent: int) -> None:
+    """Let a worker end when its parent was killed; it would wait for work for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _finish_song(
+    key: str,
+    song: Song,
+    config: MixingBuddyDatasetConfig,
+    settings: BuildSettings,
+    workspace: Workspace,
+) -> str | None:
+    """Write the rows and the report of one song; return what is wrong with it."""
+    store = StemStore(config.stem_cache_dir)
     try:
-        return scan_song(song, store)
+        scan = scan_song(song, store)
     except MixingBuddyError as error:
-        return error
+        report = SongReport(error=str(error))
+        if not config.skip_broken:
+            return report.error
+        with workspace.finishing(key) as folder:
+            _write_report(folder, report)
+        return report.error
+    stems = store.open(song) if settings.embed_audio else None
+    counts: dict[str, Counter[str]] = {mode: Counter() for mode in settings.modes}
+    num_bytes = {}
+    with workspace.finishing(key) as folder:
+        for mode in settings.modes:
+            num_bytes[mode] = write_rows(
+                folder / f"{mode}.parquet",
+                _rows(scan, config, mode, stems, counts[mode]),
+                features_of(mode, embed_audio=settings.embed_audio),
+                has_audio=settings.embed_audio,
+            )
+        report = SongReport(
+            chunks=len(scan.chunks),
+            rows={mode: dict(count) for mode, count in counts.items()},
+            num_bytes=num_bytes,
+            skipped=dict(scan.skipped),
+            notes=list(scan.notes),
+        )
+        _write_report(folder, report)
+    return None
 
 
-def _write(dataset: Mapping[str, datasets.Dataset], folder: Path, report: BuildReport) -> None:
-    (folder / SINGLE_MIX).mkdir(parents=True)
-    for split, rows in dataset.items():
-        report.rows.update((split, category) for category in rows["category"])
-        num_files = max(1, -(-len(rows) // _ROWS_PER_FILE))
-        for index in range(num_files):
-            name = f"{split}-{index:05d}-of-{num_files:05d}.parquet"
-            shard = rows.shard(num_files, index, contiguous=True)
-            shard.to_parquet(folder / SINGLE_MIX / name)
-    (folder / "README.md").write_text(_card(list(dataset), report), encoding="utf-8")
+def _write_report(folder: Path, report: SongReport) -> None:
+    (folder / "report.json").write_text(json.dumps(report.to_dict()), encoding="utf-8")
 
 
-def _card(splits: Sequence[str], report: BuildReport) -> str:
-    header = {
-        "pretty_name": "Mixing Buddy: gain-balance advice",
-        "language": ["en"],
-        "tags": ["audio", "music", "mixing"],
-        "configs": [
-            {
-                "config_name": SINGLE_MIX,
-                "data_files": [
-                    {"split": split, "path": f"{SINGLE_MIX}/{split}-*.parquet"} for split in splits
-                ],
-            }
-        ],
-    }
-    sizes = "\n".join(
-        f"| {split} | {report.songs[split]} | {report.chunks[split]} "
-        f"| {sum(count for (of, _), count in report.rows.items() if of == split)} |"
-        for split in SPLITS
-        if split in splits
-    )
-    sources = "\n".join(f"| {name} | {licence} |" for name, licence in report.licences.items())
-    return f"""---
-{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---
-
-# Gain-balance advice on music mixes
-
-{_CARD_MARK} (version {__version__}, recipes of version {GENERATOR_VERSION}).
-
-Each row is a recipe: which ten seconds of which song to take, at what gain each stem goes into
-the mix, and the question and answer that belong to it. There is no audio in here. Whoever has
-the songs makes the mixes again:
-
-```
-mixing-buddy render DATASET --songs SOURCE=FOLDER --out mixes
-```
-
-| split | songs | chunks | rows |
-| --- | --- | --- | --- |
-{sizes}
-
-The songs themselves keep their licences:
-
-| source | licence of its audio |
-| --- | --- |
-{sources}
-"""
+def _rows(
+    scan: ChunkScan,
+    config: MixingBuddyDatasetConfig,
+    mode: str,
+    stems: np.ndarray | None,
+    count: Counter[str],
+) -> Iterator[dict[str, Any]]:
+    """Make the rows of a song, with audio where stems are given, and count them by category."""
+    for chunk in scan.chunks:
+        part = None if stems is None else cut_chunk(stems, chunk.start_s, chunk.duration_s)
+        for recipe in config.recipes(chunk, mode):
+            row = recipe.to_row()
+            count[row["category"]] += 1
+            if part is not None:
+                clips = [render(part, clip["stem_gains_db"]) for clip in row["audios"]]
+                files, row[AUDIO_GAIN_COLUMN] = encode_clips(clips)
+                audio = [{"bytes": file, "path": None} for file in files]
+                features = features_of(mode, embed_audio=True)
+                if AUDIO_COLUMN in features:
+                    (row[AUDIO_COLUMN],) = audio
+                else:
+                    row[CLIPS_COLUMN] = audio
+            yield row
 
 
-def _skipped_line(skipped: Counter[str]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in skipped.most_common()) or "no songs"
+def _merge(
+    used: Sequence[tuple[int, Song]],
+    report: BuildReport,
+    settings: BuildSettings,
+    workspace: Workspace,
+) -> None:
+    """Join the songs' files into the data set, with its card."""
+    new = workspace.fresh()
+    for mode in settings.modes:
+        (new / mode).mkdir()
+        # A split of which gating left nothing can't be opened.
+        for split in report.splits:
+            files = [
+                workspace.song_folder(_key(index)) / f"{mode}.parquet"
+                for index, song in used
+                if song.split == split
+            ]
+            merge_shards(
+                files,
+                new / mode,
+                split,
+                features_of(mode, embed_audio=settings.embed_audio),
+                num_rows=report.num_rows(mode, split),
+                has_audio=settings.embed_audio,
+                rows_per_shard=settings.rows_per_shard,
+            )
+    write_card(new, report, settings.modes, embed_audio=settings.embed_audio)
+
+
+def _why_nothing(report: BuildReport) -> str:
+    skipped = ", ".join(f"{count} {reason}" for reason, count in report.skipped.most_common())
+    broken = f"{len(report.broken)} songs are broken" if report.broken else ""
+    reasons = "; ".join(filter(None, (skipped, broken))) or "no songs"
+    return f"No chunk of these songs can be used: {reasons}"

@@ -13,25 +13,31 @@ import datasets
 
 from mixing_buddy.audio import write_audio
 from mixing_buddy.errors import OutputError, RecipeError
-from mixing_buddy.recipes import SINGLE_MIX
+from mixing_buddy.labels import decode_labels
 from mixing_buddy.rendering import RenderTransform, parse_sources
+from mixing_buddy.schema import SINGLE_MIX
 
 #: Columns of the index beside the file's name.
 _INDEX_COLUMNS = ("uid", "target", "anchor", "category", "gain_db", "instruction", "response")
 
 
 def select_rows(
-    dataset: str | os.PathLike[str], split: str, *, limit: int, uid: str | None = None
+    dataset: str | os.PathLike[str],
+    split: str,
+    *,
+    limit: int,
+    uid: str | None = None,
+    mode: str = SINGLE_MIX,
 ) -> datasets.Dataset:
     """Take the row with a uid, or rows spread evenly over a split.
 
     Raises:
-        RecipeError: there is no such data set, split or uid.
+        RecipeError: there is no such data set, config, split or uid.
     """
     try:
-        rows = datasets.load_dataset(str(dataset), SINGLE_MIX, split=split)
+        rows = datasets.load_dataset(str(dataset), mode, split=split)
     except (FileNotFoundError, ValueError) as error:
-        raise RecipeError(f"{dataset}: split {split!r} can't be opened: {error}") from error
+        raise RecipeError(f"{dataset}: {mode}, split {split!r} can't be opened: {error}") from error
     if uid is not None:
         found = [index for index, value in enumerate(rows["uid"]) if value == uid]
         if not found:
@@ -44,10 +50,10 @@ def select_rows(
 def render_rows(
     rows: Sequence[Mapping[str, Any]], sources: Sequence[str], out: str | os.PathLike[str]
 ) -> Iterator[Path]:
-    """Write the mix of each row as a float WAV file, then `index.csv`.
+    """Write the clips of each row as float WAV files, then `index.csv`.
 
     Yields:
-        The file of each row, once written.
+        Each file, once written.
 
     Raises:
         OutputError: `out` can't be a folder.
@@ -61,12 +67,19 @@ def render_rows(
     out.mkdir(parents=True, exist_ok=True)
     index = []
     for row in rows:
-        path = out / (re.sub(r"[^\w.-]+", "_", row["uid"]) + ".wav")
-        audio = transform({name: [value] for name, value in row.items()})["audio"][0]
-        write_audio(path, audio, row["sample_rate"])
-        index.append({"file": path.name} | {name: row[name] for name in _INDEX_COLUMNS})
-        yield path
+        row = decode_labels(row)
+        name = re.sub(r"[^\w.-]+", "_", row["uid"])
+        clips = transform({column: [value] for column, value in row.items()})["clips"][0]
+        for number, (audio, recipe) in enumerate(zip(clips, row["audios"], strict=True), start=1):
+            numbered = f"-{number}-{recipe['name']}" if len(clips) > 1 else ""
+            path = out / f"{name}{numbered}.wav"
+            write_audio(path, audio, row["sample_rate"])
+            index.append(
+                {"file": path.name, "clip": recipe["name"]}
+                | {column: row[column] for column in _INDEX_COLUMNS}
+            )
+            yield path
     with (out / "index.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=("file", *_INDEX_COLUMNS))
+        writer = csv.DictWriter(file, fieldnames=("file", "clip", *_INDEX_COLUMNS))
         writer.writeheader()
         writer.writerows(index)

@@ -13,54 +13,22 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import datasets
 
-from mixing_buddy import prompts
 from mixing_buddy.chunks import Chunk, ChunkScan, find_chunks
+from mixing_buddy.dataset_builder.features import features_of
 from mixing_buddy.errors import MixingBuddyError, RecipeError, SongError
-from mixing_buddy.flaws import Category
-from mixing_buddy.recipes import (
-    GENERATOR_VERSION,
-    SINGLE_MIX,
-    Recipe,
-    enumerate_recipes,
-    sample_recipes,
-)
+from mixing_buddy.prompts import NUM_RESPONSES, SYSTEM_MESSAGE
+from mixing_buddy.recipes import enumerate_recipes, sample_recipes
 from mixing_buddy.rendering import StemStore, content_identity
+from mixing_buddy.schema import GENERATOR_VERSION, MODES, SINGLE_MIX, Recipe
 from mixing_buddy.songs import SPLITS, Song, find_songs, read_source
-from mixing_buddy.stems import ADVISED_STEMS, STEMS
+from mixing_buddy.version import __version__
 
 logger = datasets.logging.get_logger(__name__)
-
-#: Columns of a row, in order: those of `Recipe.to_row`.
-FEATURES = datasets.Features(
-    {
-        "uid": datasets.Value("string"),
-        "generator_version": datasets.Value("string"),
-        "mode": datasets.Value("string"),
-        "source": datasets.Value("string"),
-        "song": datasets.Value("string"),
-        "split": datasets.Value("string"),
-        "start_s": datasets.Value("float64"),
-        "duration_s": datasets.Value("float64"),
-        "sample_rate": datasets.Value("int32"),
-        "target": datasets.Value("string"),
-        "anchor": datasets.Value("string"),
-        "category": datasets.Value("string"),
-        "gain_db": datasets.Value("float64"),
-        "stem_gains_db": {stem: datasets.Value("float64") for stem in STEMS},
-        "direction": datasets.Value("string"),
-        "min_db": datasets.Value("float64"),
-        "max_db": datasets.Value("float64"),
-        "prompt_category": datasets.Value("string"),
-        "instruction": datasets.Value("string"),
-        "response": datasets.Value("string"),
-        "seed": datasets.Value("int64"),
-        "licence": datasets.Value("string"),
-    }
-)
 
 
 @dataclass
@@ -69,20 +37,23 @@ class MixingBuddyDatasetConfig(datasets.BuilderConfig):
 
     Args:
         sources: folders of songs, see `mixing_buddy.songs`.
-        sampling: "enumerate" takes every target, anchor and category of each chunk, "sample"
-            draws `samples_per_chunk` of them.
+        sampling: "enumerate" takes every combination that a chunk allows, "sample" draws
+            `samples_per_chunk` of them; see `mixing_buddy.recipes`.
         samples_per_chunk: how many to draw, for "sample" only.
         seed: base seed of gains, wordings and draws.
         no_error_tolerance_db: gain range of balanced samples, see `draw_gain_db`.
+        num_references: how many right answers to list in the column `references`.
         skip_broken: leave out songs that can't be used, with a warning, instead of stopping.
         stem_cache_dir: where decoded stems are kept, see `StemStore`.
     """
 
+    name: str = SINGLE_MIX
     sources: tuple[str, ...] = ()
     sampling: str = "enumerate"
     samples_per_chunk: int = 10
     seed: int = 0
     no_error_tolerance_db: float = 0.0
+    num_references: int = 0
     skip_broken: bool = False
     stem_cache_dir: str | None = None
 
@@ -117,7 +88,16 @@ class MixingBuddyDatasetConfig(datasets.BuilderConfig):
         self, config_kwargs: dict, custom_features: datasets.Features | None = None
     ) -> str:
         """Name the cache folder after all that rows depend on, so that no stale one is used."""
-        self._check()
+        return super().create_config_id({"fingerprint": self.fingerprint()}, custom_features)
+
+    def fingerprint(self) -> str:
+        """Digest of all that the rows of every mode depend on, in 16 hexadecimal digits.
+
+        Raises:
+            RecipeError: a setting makes no sense.
+            SongError: see `songs`.
+        """
+        self.check()
         described = {
             "songs": [
                 (song.source, song.split, song.name, song.licence, content_identity(song))
@@ -128,25 +108,29 @@ class MixingBuddyDatasetConfig(datasets.BuilderConfig):
                 self.samples_per_chunk if self.sampling == "sample" else None,
                 self.seed,
                 self.no_error_tolerance_db,
+                self.num_references,
                 self.skip_broken,
             ],
             "generator_version": GENERATOR_VERSION,
-            "texts": _all_texts(),
+            "version": __version__,
+            "texts": [SYSTEM_MESSAGE, *_template_files()],
         }
-        fingerprint = hashlib.blake2b(json.dumps(described).encode(), digest_size=8).hexdigest()
-        return super().create_config_id({"fingerprint": fingerprint}, custom_features)
+        return hashlib.blake2b(json.dumps(described).encode(), digest_size=8).hexdigest()
 
-    def recipes(self, chunk: Chunk) -> Iterator[Recipe]:
-        """Make the recipes of one chunk."""
+    def recipes(self, chunk: Chunk, mode: str | None = None) -> Iterator[Recipe]:
+        """Make the recipes of one chunk, in the configuration's own mode or another."""
         settings = {
+            "mode": mode or self.name,
             "base_seed": self.seed,
             "no_error_tolerance_db": self.no_error_tolerance_db,
+            "num_references": self.num_references,
         }
         if self.sampling == "enumerate":
             return enumerate_recipes(chunk, **settings)
         return sample_recipes(chunk, self.samples_per_chunk, **settings)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise `RecipeError` where a setting makes no sense."""
         if self.sampling not in ("enumerate", "sample"):
             raise RecipeError(f"Unknown sampling {self.sampling!r}: take 'enumerate' or 'sample'.")
         if self.samples_per_chunk < 1:
@@ -156,26 +140,27 @@ class MixingBuddyDatasetConfig(datasets.BuilderConfig):
                 f"A no-error tolerance of {self.no_error_tolerance_db:g} dB: it must lie between 0 "
                 "and 3 dB, where the quiet and loud categories begin."
             )
+        if not 0 <= self.num_references <= NUM_RESPONSES:
+            raise RecipeError(
+                f"{self.num_references} references a row: from 0 to {NUM_RESPONSES} can be had."
+            )
 
 
 class MixingBuddyDataset(datasets.GeneratorBasedBuilder):
     """Builds recipes from folders of songs; splits are those that the sources have."""
 
     BUILDER_CONFIG_CLASS = MixingBuddyDatasetConfig
-    BUILDER_CONFIGS = (
+    BUILDER_CONFIGS = tuple(
         MixingBuddyDatasetConfig(
-            name=SINGLE_MIX,
-            version=datasets.Version("1.0.0"),
-            description="The model hears the flawed mix; the anchor is named in the instruction.",
-        ),
+            name=mode, version=datasets.Version("2.0.0"), description=description
+        )
+        for mode, description in MODES.items()
     )
     DEFAULT_CONFIG_NAME = SINGLE_MIX
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
-            description="Gain-balance advice on music mixes: recipes of flawed mixes with "
-            "question and answer.",
-            features=FEATURES,
+            description=MODES[self.config.name], features=features_of(self.config.name)
         )
 
     def _split_generators(
@@ -216,19 +201,8 @@ def _warn_of_broken(folder: Path, error: MixingBuddyError) -> None:
     logger.warning(f"Song left out: {error}")
 
 
-def _all_texts() -> list[str]:
-    """Every template, filled in once for each stem that it may speak of."""
-    instructions = [
-        prompts.instruction(index, duration_s=10.0, stems=STEMS, anchor=anchor)
-        for index in range(prompts.NUM_INSTRUCTIONS)
-        for anchor in ADVISED_STEMS
-    ]
-    responses = [
-        prompts.response(index, category, target=target, anchor=anchor)
-        for index in range(prompts.NUM_RESPONSES)
-        for category in Category
-        for target in ADVISED_STEMS
-        for anchor in ADVISED_STEMS
-        if anchor != target
-    ]
-    return instructions + responses
+def _template_files() -> list[str]:
+    """Content of every template file, by name of file."""
+    folder = resources.files("mixing_buddy").joinpath("templates")
+    files = sorted(folder.iterdir(), key=lambda file: file.name)
+    return [file.read_text("utf-8") for file in files if file.name.endswith(".yaml")]

@@ -1,7 +1,7 @@
 """Mixing Buddy: gain-balance advice on a music mix, in an engineer's words.
 
-``MixingBuddy`` and ``Advice`` are imported when first asked for, so that the command line answers at
-once. Importing ``mixing_buddy.modeling`` registers the model's classes with transformers.
+``MixingBuddy`` and ``Advice`` are imported when first asked for, so that the command line answers
+at once. Importing ``mixing_buddy.modeling`` registers the model's classes with transformers.
 """
 
 from __future__ import annotations

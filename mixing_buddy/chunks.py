@@ -38,6 +38,7 @@ class Chunk:
         duration_s: length of the music in it, in seconds: less than `CHUNK_S` only where the
             whole song is shorter; rendered audio is then padded with zeros to `CHUNK_S`.
         audible_stems: stems that can be heard in it, in the order of `STEMS`.
+        artist: who made the song, None where that is not known.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Chunk:
     start_s: float
     duration_s: float
     audible_stems: tuple[str, ...]
+    artist: str | None = None
 
     @property
     def advised_stems(self) -> tuple[str, ...]:
@@ -108,6 +110,7 @@ def find_chunks(song: Song, stems: np.ndarray) -> ChunkScan:
             start_s=start / SAMPLE_RATE,
             duration_s=part.shape[1] / SAMPLE_RATE,
             audible_stems=audible,
+            artist=song.artist,
         )
         reason = reason_to_skip_mixture(part.sum(axis=0))
         if reason is None and len(chunk.advised_stems) < 2:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from mixing_buddy.conversations import to_messages
-from mixing_buddy.stems import STEMS
+from mixing_buddy.rendering import POWER_BLOCK
+
+#: Stems further below the sample's common reference are inaudible: nobody need hear how far.
+LEVEL_FLOOR_DB = -30.0
 
 
 class SFTCollator:
-    """Makes a training batch of rows that carry ``audio``, ``instruction`` and ``response``.
+    """Makes a training batch of rows that carry ``clips``, ``instruction`` and ``response``.
 
-    Labels cover the answer and the mark that ends it, and nothing else.
+    Labels cover the answer and the mark that ends it, and nothing else. Where rows also carry
+    ``stem_powers`` (see ``rendering.stem_powers``) there are labels for the level head too.
 
     Args:
         processor: the model's ``MixingBuddyProcessor``.
@@ -22,20 +27,23 @@ class SFTCollator:
 
     def __init__(self, processor):
         self.processor = processor
+        hop = int(np.prod(processor.feature_extractor.conv_stride))
+        self.blocks_per_token = hop * processor.pooling_factor // POWER_BLOCK
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Collate rows.
 
         Returns:
-            The processor's tensors, ``labels`` of shape `(batch_size, sequence_length)` and
-            ``stem_gains_db`` of shape `(batch_size, num_stems)` in the order of ``STEMS``.
+            The processor's tensors, ``labels`` of shape `(batch_size, sequence_length)` and, where
+            stem powers are known, ``stem_levels_labels_db`` of shape `(num_audio_tokens,
+            num_stems)`, in dB relative to the sample's common reference.
 
         Raises:
             ValueError: if a row's answer is not found in its text, which happens where the chat
                 template does not mark the assistant's turn.
         """
         batch = self.processor.apply_chat_template(
-            [to_messages([row["audio"]], row["instruction"], row["response"]) for row in rows],
+            [to_messages(row["clips"], row["instruction"], row["response"]) for row in rows],
             tokenize=True,
             return_dict=True,
             return_assistant_tokens_mask=True,
@@ -47,7 +55,28 @@ class SFTCollator:
                 "{% endgeneration %}, else there is nothing to learn from."
             )
         batch["labels"] = torch.where(answer, batch["input_ids"], -100)
-        batch["stem_gains_db"] = torch.tensor(
-            [[row["stem_gains_db"][stem] for stem in STEMS] for row in rows]
-        )
+        if all("stem_powers" in row for row in rows):
+            levels_db = [
+                levels
+                for row in rows
+                for levels in self._levels_db(row["clips"], row["stem_powers"])
+            ]
+            batch["stem_levels_labels_db"] = torch.from_numpy(np.concatenate(levels_db))
         return dict(batch)
+
+    def _levels_db(
+        self, clips: Sequence[np.ndarray], powers: Sequence[np.ndarray]
+    ) -> Iterator[np.ndarray]:
+        """Yield for each clip of a sample the level of every stem at every audio token.
+
+        Levels are relative to the reference that the feature extractor divides the clips by.
+        """
+        energy = sum(float(np.dot(clip, clip)) for clip in clips)
+        reference = max(energy / sum(clip.size for clip in clips), 1e-12)
+        for clip, blocks in zip(clips, powers, strict=True):
+            num_tokens = self.processor.num_audio_tokens(clip.size)
+            padded = np.zeros((num_tokens * self.blocks_per_token, blocks.shape[1]), np.float32)
+            padded[: len(blocks)] = blocks[: len(padded)]
+            tokens = padded.reshape(num_tokens, self.blocks_per_token, -1).mean(axis=1)
+            floor = 10 ** (LEVEL_FLOOR_DB / 10)
+            yield 10 * np.log10(np.maximum(tokens / reference, floor))

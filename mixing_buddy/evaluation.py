@@ -89,7 +89,13 @@ def summarise(rows: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> dict
 
 
 def answer_rows(
-    buddy, dataset: str, songs: Sequence[str], *, split: str = "test", limit: int | None = None
+    buddy,
+    dataset: str,
+    songs: Sequence[str],
+    *,
+    config: str = "single_mix",
+    split: str = "test",
+    limit: int | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Ask a model about the rows of a data set, with a progress bar.
 
@@ -97,6 +103,7 @@ def answer_rows(
         buddy: a ``MixingBuddy``.
         dataset: folder that ``mixing-buddy build`` wrote, or a Hub id.
         songs: song folders as ROOT or NAME=ROOT.
+        config: config of the data set, one that is graded by stem and direction.
         split: split to take rows from.
         limit: how many rows, evenly spread over the split; all if None.
 
@@ -106,19 +113,20 @@ def answer_rows(
     from datasets import load_dataset
     from tqdm.auto import tqdm
 
+    from mixing_buddy.labels import decode_labels
     from mixing_buddy.rendering import RenderTransform, parse_sources
 
-    table = load_dataset(dataset, "single_mix", split=split)
+    table = load_dataset(dataset, config, split=split)
     if limit is not None and len(table) > limit:
         table = table.select([index * len(table) // limit for index in range(limit)])
-    rows = list(table)
+    rows = [decode_labels(row) for row in table]
     rendered = table.with_transform(RenderTransform(parse_sources(songs)))
     answers: list[str] = []
     with tqdm(total=len(rows), desc="Asking", unit="row") as bar:
         for start in range(0, len(rows), buddy.batch_size):
             batch = rendered[start : start + buddy.batch_size]
-            answers += buddy.answer([[clip] for clip in batch["audio"]], batch["instruction"])
-            bar.update(len(batch["audio"]))
+            answers += buddy.answer(batch["clips"], batch["instruction"])
+            bar.update(len(batch["clips"]))
     return rows, answers
 
 

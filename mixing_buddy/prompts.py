@@ -1,41 +1,70 @@
 """Instructions and responses, filled from the template pools in ``templates/*.yaml``.
 
 The pools are data, so that wording can be edited without touching code; `check_templates`
-says whether an edit still fills, reads and parses for every stem and category.
+says whether an edit still fills, reads and parses for every stem and category. Run
+``python -m mixing_buddy.prompts`` after an edit.
+
+What the user says is of one of four kinds (`PromptCategory`). A description claims that a stem
+is off in some direction, rightly or not; the answer then settles the claim first. It can be right
+only where something is off: a balanced mix makes every claim wrong, in its stem.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-import re
-from collections.abc import Sequence
-from importlib import resources
-from itertools import permutations
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
-import yaml
+import numpy as np
 
-from mixing_buddy.advice import parse_advice
+from mixing_buddy.claims import DESCRIPTIONS, Claim, PromptCategory
 from mixing_buddy.errors import MixingBuddyError
-from mixing_buddy.flaws import FLAWS, Category
+from mixing_buddy.flaws import FLAWS, Category, Direction
 from mixing_buddy.stems import ADVISED_STEMS, STEMS
+from mixing_buddy.template_pools import (
+    claim_words,
+    clip_words,
+    continuation,
+    entry,
+    fill,
+    load,
+    pick,
+    stem_words,
+)
 
-#: Sizes of the pools; `check_templates` holds the files to them.
+#: Sizes of every pool of instructions and of responses; `check_templates` holds the files to them.
 NUM_INSTRUCTIONS = 10
 NUM_RESPONSES = 10
 
-SYSTEM_MESSAGE = (
-    "You are a mixing engineer who gives gain-balance advice: listen to the mix and say which "
-    "part is too loud or too quiet against the anchor and by how many dB to move its fader, "
-    "or that the balance is right."
-)
+#: Reasons for each stem and direction, and for balance.
+NUM_REASONS = 4
+#: Share of responses that `draw_reason` gives a reason.
+REASON_SHARE = 0.5
 
-_MAX_INSTRUCTION_WORDS = 35
-_MAX_RESPONSE_WORDS = 30
+#: Changes in differential answers are rounded to this many dB.
+CHANGE_STEP_DB = 0.5
+
+SYSTEM_MESSAGE = "You are a mixing engineer who gives gain-balance advice."
 
 
-def instruction(index: int, *, duration_s: float, stems: Sequence[str], anchor: str) -> str:
+Mode = Literal["single_mix", "stems"]
+
+
+def draw_reason(rng: np.random.Generator) -> int | None:
+    """Draw which musical reason follows the advice; None, for none, with 1 - `REASON_SHARE`."""
+    position = float(rng.random()) / REASON_SHARE
+    return int(position * NUM_REASONS) if position < 1.0 else None
+
+
+def instruction(
+    index: int,
+    *,
+    duration_s: float,
+    stems: Sequence[str],
+    anchor: str,
+    mode: Mode = "single_mix",
+    prompt_category: PromptCategory | str = PromptCategory.ADVICE_SEEKING,
+    claim: Claim | None = None,
+) -> str:
     """Fill an instruction template.
 
     Args:
@@ -43,36 +72,51 @@ def instruction(index: int, *, duration_s: float, stems: Sequence[str], anchor: 
         duration_s: length of the clip in seconds; said to a tenth of a second.
         stems: the stems that sound in the clip, a subset of `STEMS`.
         anchor: the stem whose level is taken as right, one of `ADVISED_STEMS` and of ``stems``.
+        mode: whether the mix is heard, or the anchor and then the other stems one by one.
+        prompt_category: what kind of prompt it is.
+        claim: what a description claims; None for the other kinds.
 
     Returns:
-        The user's question.
+        What the user says; ``parse_advice`` reads the claim out of a description.
 
     Raises:
         MixingBuddyError: an argument is out of range, or the template names an unknown
             placeholder.
     """
-    templates = _load("instructions")
-    where = f"templates/instructions.yaml, instruction {index}"
-    _check_index(index, len(templates), where)
-    for stem in stems:
-        _check_stem(stem, STEMS, "stem")
-    _check_stem(anchor, ADVISED_STEMS, "anchor")
-    if anchor not in stems:
-        raise MixingBuddyError(
-            f"The anchor {anchor!r} is not among the clip's stems ({', '.join(stems)}): "
-            "name an anchor that sounds in the clip."
-        )
-    duration = _format_duration(duration_s)
+    template, where = pick(f"instructions{_pool(mode, prompt_category, claim)}", index)
+    _check_stems(stems, anchor)
+    clip = clip_words(duration_s, stems, anchor)
+    is_single_mix = mode == "single_mix"
+    if not is_single_mix and not clip["others"]:
+        raise MixingBuddyError(f"Tracks of {anchor} alone: add a stem to compare with the anchor.")
+    noun = f"mix of {clip['stems']}" if is_single_mix else f"mix, track by track ({clip['tracks']})"
     words = {
-        "duration": duration,
-        "a_duration": f"{_article(duration)} {duration}",
-        "stems": _format_stems(stems),
-        **_stem_words("anchor", anchor),
+        **clip,
+        **stem_words("anchor", anchor),
+        "a_clip": f"{clip['a_duration']} {noun}",
+        "this_clip": f"this {clip['duration']} {noun}",
     }
-    return _fill(templates[index], words, where)
+    if prompt_category == PromptCategory.AUDIO_ONLY:
+        tracks = "" if is_single_mix else f"Tracks: {clip['tracks']}. "
+        return tracks + fill(template, words, where)
+    if claim is None:
+        return fill(template, words, where)
+    _check_claim(claim, anchor)
+    words |= claim_words(claim.stem, claim.direction, template)
+    return fill(entry(template, "text", where), words, where)
 
 
-def response(index: int, category: Category, *, target: str, anchor: str) -> str:
+def response(
+    index: int,
+    category: Category,
+    *,
+    target: str,
+    anchor: str,
+    mode: Mode = "single_mix",
+    prompt_category: PromptCategory | str = PromptCategory.ADVICE_SEEKING,
+    claim: Claim | None = None,
+    reason: int | None = None,
+) -> str:
     """Fill a response template.
 
     Args:
@@ -82,6 +126,12 @@ def response(index: int, category: Category, *, target: str, anchor: str) -> str
         target: the stem that carries the flaw, one of `ADVISED_STEMS`; not named where the
             category is ``no_error``.
         anchor: the stem that the target is measured against, another of `ADVISED_STEMS`.
+        mode: as in `instruction`.
+        prompt_category: as in `instruction`. Whether a description is confirmed or corrected
+            follows from the claim alone, so that an answer that is wrong on purpose stays
+            coherent.
+        claim: as in `instruction`.
+        reason: which musical reason follows the advice, 0 to `NUM_REASONS` - 1; None for none.
 
     Returns:
         The assistant's answer.
@@ -90,10 +140,9 @@ def response(index: int, category: Category, *, target: str, anchor: str) -> str
         MixingBuddyError: an argument is out of range, or the template names an unknown
             placeholder.
     """
-    templates = _load("responses")
     category = Category(category)
-    where = f"templates/responses.yaml, response {index}, {category}"
-    _check_index(index, len(templates), where)
+    template, where = pick(f"responses{_pool(mode, prompt_category, claim)}", index)
+    where = f"{where}, {category}"
     _check_stem(target, ADVISED_STEMS, "target")
     _check_stem(anchor, ADVISED_STEMS, "anchor")
     if target == anchor:
@@ -101,151 +150,224 @@ def response(index: int, category: Category, *, target: str, anchor: str) -> str
             f"Target and anchor are both {target!r}: a stem can't be measured against itself; "
             "choose another anchor."
         )
-    words = _stem_words("anchor", anchor)
+    words = stem_words("anchor", anchor)
     flaw = FLAWS[category]
     if category is not Category.NO_ERROR:
-        words |= _stem_words("target", target)
+        words |= stem_words("target", target)
         words |= {"min_db": f"{flaw.min_db:g}", "max_db": f"{flaw.max_db:g}"}
-    template = templates[index]
-    missing = {"opening", category.value} - set(template)
-    if missing:
-        raise MixingBuddyError(f"{where}: no entry {sorted(missing)[0]!r}: add it.")
-    return _fill(f"{template['opening']} {template[category.value]}", words, where)
+    parts = [entry(template, "opening", where), continuation(template, category, where)]
+    fault = None
+    if claim is not None:
+        _check_claim(claim, anchor)
+        words |= stem_words("claim", claim.stem)
+        fault = claim.fault(category, target=target)
+        parts.insert(1, entry(template, "right" if fault is None else "wrong", where))
+    if reason is not None:
+        parts.append(_reason(reason, flaw.direction, target))
+    if fault is not None:
+        corrections = load("corrections")[fault]
+        parts.append(corrections[index % len(corrections)])
+    return fill(" ".join(parts), words, where)
 
 
-def check_templates() -> None:
-    """Check every template in every filling; run it after editing the YAML.
+def references(
+    count: int,
+    category: Category,
+    *,
+    target: str,
+    anchor: str,
+    mode: Mode = "single_mix",
+    prompt_category: PromptCategory | str = PromptCategory.ADVICE_SEEKING,
+    claim: Claim | None = None,
+    first: int = 0,
+) -> list[str]:
+    """Several right answers for one row, to compare a model's words with.
 
-    Every template must fill for every target, anchor and category; every response must parse
-    back to exactly the advice it was made from; and the responses must keep the order of
-    decisions stated at the top of ``responses.yaml``.
+    Args:
+        count: how many, 0 to `NUM_RESPONSES`.
+        category: as in `response`, like the arguments that follow.
+        target: the stem that carries the flaw.
+        anchor: the stem whose level is taken as right.
+        mode: what is heard.
+        prompt_category: what kind of prompt it is.
+        claim: what a description claims.
+        first: the template of the first answer; the next ones follow, in a circle.
+
+    Returns:
+        Answers without reasons, all different.
+
+    Raises:
+        MixingBuddyError: there are not so many templates, or an argument is out of range.
+    """
+    _check_count(count)
+    return [
+        response(
+            (first + number) % NUM_RESPONSES,
+            category,
+            target=target,
+            anchor=anchor,
+            mode=mode,
+            prompt_category=prompt_category,
+            claim=claim,
+        )
+        for number in range(count)
+    ]
+
+
+def differential_instruction(
+    index: int, *, duration_s: float, stems: Sequence[str], anchor: str | None
+) -> str:
+    """Fill an instruction that asks for the way from mix A to mix B.
+
+    Args:
+        index: which template, 0 to `NUM_INSTRUCTIONS` - 1.
+        duration_s: length of each of the four clips, in seconds.
+        stems: the stems that sound in the mixes.
+        anchor: a stem that is alike in both; None where none is named.
+
+    Returns:
+        The user's question. It doesn't say which part the clips set apart, which would tell
+        what has changed.
+
+    Raises:
+        MixingBuddyError: an argument is out of range.
+    """
+    template, where = pick("instructions_differential", index)
+    _check_stems(stems, anchor)
+    words = clip_words(duration_s, stems, anchor or stems[0])
+    text = entry(template, "text", where)
+    if anchor is not None:
+        text = f"{text} {entry(template, 'anchor', where)}"
+        words |= stem_words("anchor", anchor)
+    return fill(text, words, where)
+
+
+def differential_response(
+    index: int, changes_db: Mapping[str, float], *, anchor: str | None
+) -> str:
+    """Fill an answer that leads from mix A to mix B.
+
+    Args:
+        index: which template, 0 to `NUM_RESPONSES` - 1.
+        changes_db: what to move the faders of A by, in dB, by stem; rounded to
+            `CHANGE_STEP_DB`, and stems left out that need no move then.
+        anchor: the stem that is alike in both, if one is named.
+
+    Returns:
+        The assistant's answer, which ``parse_changes`` reads back: stems in the order of
+        `STEMS`, each with direction and size, or that A matches B already.
+
+    Raises:
+        MixingBuddyError: an argument is out of range, or the anchor is to be moved.
+    """
+    template, where = pick("responses_differential", index)
+    for stem in changes_db:
+        _check_stem(stem, STEMS, "stem")
+    steps = {stem: round_change_db(changes_db.get(stem, 0.0)) for stem in STEMS}
+    if anchor is not None and steps[anchor]:
+        raise MixingBuddyError(
+            f"The anchor, {anchor}, is to be moved by {steps[anchor]:+g} dB: it must be a stem "
+            "that is alike in both mixes; name another, or none."
+        )
+    items = []
+    for stem, change_db in steps.items():
+        if change_db:
+            item = entry(template, "raise" if change_db > 0 else "lower", where)
+            words = stem_words("stem", stem) | {"change_db": f"{abs(change_db):g}"}
+            items.append(fill(item, words, where))
+    opening = fill(entry(template, "opening", where), {}, where)
+    if not items:
+        return f"{opening} {entry(template, 'balanced', where)}"
+    moves = " and the ".join([", the ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+    return f"{opening} {moves}."
+
+
+def differential_references(
+    count: int, changes_db: Mapping[str, float], *, anchor: str | None, first: int = 0
+) -> list[str]:
+    """Several right answers for one differential row; arguments as in `references`."""
+    _check_count(count)
+    indices = [(first + number) % NUM_RESPONSES for number in range(count)]
+    return [differential_response(index, changes_db, anchor=anchor) for index in indices]
+
+
+def round_change_db(change_db: float) -> float:
+    """Round a change to the steps of differential answers, `CHANGE_STEP_DB`."""
+    return round(change_db / CHANGE_STEP_DB) * CHANGE_STEP_DB
+
+
+def check_templates() -> int:
+    """Check every template in every filling; see `mixing_buddy.template_checks`.
+
+    Returns:
+        How many texts were checked.
 
     Raises:
         MixingBuddyError: the first fault, with file, category and index.
     """
-    for name, expected in (("instructions", NUM_INSTRUCTIONS), ("responses", NUM_RESPONSES)):
-        if len(_load(name)) != expected:
-            raise MixingBuddyError(
-                f"templates/{name}.yaml holds {len(_load(name))} templates, not {expected}."
-            )
-    for index, template in enumerate(_load("instructions")):
-        where = f"templates/instructions.yaml, instruction {index}"
-        for placeholder in ("duration}", "{stems}", "{anchor"):
-            if placeholder not in template:
-                raise MixingBuddyError(f"{where}: lacks {placeholder.strip('{}')}: {template!r}")
-        for anchor in ADVISED_STEMS:
-            text = instruction(index, duration_s=10.0, stems=STEMS, anchor=anchor)
-            _check_length(text, _MAX_INSTRUCTION_WORDS, where)
-    openings = [template["opening"] for template in _load("responses")]
-    for index, opening in enumerate(openings):
-        where = f"templates/responses.yaml, response {index}"
-        if opening in openings[:index]:
-            raise MixingBuddyError(f"{where}: its opening is that of an earlier one: {opening!r}")
-        if "{anchor" not in opening or "{target" in opening:
-            raise MixingBuddyError(
-                f"{where}: the opening must name the anchor and not the target: {opening!r}"
-            )
-        for target, anchor in permutations(ADVISED_STEMS, 2):
-            _check_responses(index, target=target, anchor=anchor)
+    from mixing_buddy import template_checks
+
+    return template_checks.check_all()
 
 
-def _check_responses(index: int, *, target: str, anchor: str) -> None:
-    """Check one response template, in one filling, in all five categories."""
-    texts = {c: response(index, c, target=target, anchor=anchor) for c in Category}
-    for category, text in texts.items():
-        where = f"templates/responses.yaml, response {index}, {category}"
-        _check_length(text, _MAX_RESPONSE_WORDS, where)
-        flaw, advice = FLAWS[category], parse_advice(text)
-        stem = None if category is Category.NO_ERROR else target
-        expected = (stem, flaw.direction, flaw.min_db, flaw.max_db)
-        parsed = (advice.stem, advice.direction, advice.min_db, advice.max_db)
-        if parsed != expected:
-            raise MixingBuddyError(
-                f"{where}: {text!r} parses as {parsed}, not {expected}: reword it, or teach "
-                "templates/advice_lexicon.yaml its words."
-            )
-    where = f"templates/responses.yaml, response {index}"
-    opening = _fill(_load("responses")[index]["opening"], _stem_words("anchor", anchor), where)
-    flawed = [text for category, text in texts.items() if category is not Category.NO_ERROR]
-    num_opening = len(opening.split())
-    verdict_words = [text.split()[num_opening] for text in flawed]
-    if set(verdict_words) != {target}:
+def pool_name(mode: Mode, prompt_category: PromptCategory | str) -> str:
+    """Ending of the names of the pools for a mode and a kind of prompt ("" or "_stems" ...).
+
+    Raises:
+        MixingBuddyError: there is no such mode, or no such kind.
+    """
+    if mode not in ("single_mix", "stems"):
+        raise MixingBuddyError(f"Unknown mode {mode!r}: it must be single_mix or stems.")
+    try:
+        prompt_category = PromptCategory(prompt_category)
+    except ValueError as error:
+        names = ", ".join(PromptCategory)
+        raise MixingBuddyError(f"{error}: it must be one of {names}.") from error
+    if prompt_category in DESCRIPTIONS:
+        return "_description"
+    if prompt_category is PromptCategory.AUDIO_ONLY:
+        return "_audio_only"
+    return "" if mode == "single_mix" else "_stems"
+
+
+def _pool(mode: Mode, prompt_category: PromptCategory | str, claim: Claim | None) -> str:
+    name = pool_name(mode, prompt_category)
+    if (claim is not None) != (prompt_category in DESCRIPTIONS):
+        needs = "needs a claim" if claim is None else "takes no claim"
+        raise MixingBuddyError(f"A prompt of the kind {prompt_category} {needs}: got {claim}.")
+    return name
+
+
+def _reason(index: int, direction: Direction, target: str) -> str:
+    reasons = load("reasons")
+    choices = reasons["balanced"] if direction is Direction.NONE else reasons[target][direction]
+    if not 0 <= index < len(choices):
         raise MixingBuddyError(
-            f"{where}: the stem must be the first word after the opening, not {verdict_words}."
+            f"templates/reasons.yaml, {target}, {direction}: there is no reason {index}, only "
+            f"0 to {len(choices) - 1}."
         )
-    named = set(re.findall(r"\w+", texts[Category.NO_ERROR])) & (set(STEMS) - {anchor})
-    if named:
-        raise MixingBuddyError(f"{where}, no_error: names {sorted(named)} beside the anchor.")
-    # Words shared by every flawed text, against those shared within one direction.
-    num_undirected = _num_shared_words(flawed)
-    for small, large in (
-        (Category.QUIET, Category.VERY_QUIET),
-        (Category.LOUD, Category.VERY_LOUD),
-    ):
-        if _num_shared_words([texts[small], texts[large]]) <= num_undirected:
-            raise MixingBuddyError(
-                f"{where}: {small} and {large} must share the words that give the direction "
-                "before they part over the size."
-            )
+    return choices[index]
 
 
-def _num_shared_words(texts: Sequence[str]) -> int:
-    """Number of words that all ``texts`` begin with."""
-    num_words = 0
-    for words in zip(*(text.split() for text in texts), strict=False):
-        if len(set(words)) > 1:
-            break
-        num_words += 1
-    return num_words
-
-
-@functools.cache
-def _load(name: str) -> Any:
-    """Content of ``templates/<name>.yaml``."""
-    text = resources.files("mixing_buddy").joinpath("templates", f"{name}.yaml").read_text("utf-8")
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise MixingBuddyError(f"templates/{name}.yaml is not valid YAML: {error}") from error
-
-
-def _stem_words(role: str, stem: str) -> dict[str, str]:
-    """Placeholders for ``stem`` in ``role`` ("anchor" or "target"): names and verb forms."""
-    data = _load("stems")
-    forms = data["stems"][stem]
-    words = {role: forms["name"], f"{role}_attributive": forms["attributive"]}
-    for verb, by_number in data["verbs"].items():
-        words[f"{role}_{verb}"] = by_number[forms["number"]]
-    return words
-
-
-def _fill(template: str, words: dict[str, str], where: str) -> str:
-    try:
-        return template.format_map(words)
-    except (KeyError, ValueError, IndexError) as error:
+def _check_claim(claim: Claim, anchor: str) -> None:
+    _check_stem(claim.stem, ADVISED_STEMS, "claimed stem")
+    if claim.stem == anchor:
         raise MixingBuddyError(
-            f"{where}: can't fill {template!r} ({error}); it may use {{{'}, {'.join(words)}}}."
-        ) from error
+            f"The anchor {anchor!r} can't be claimed to be off: its level is taken as right."
+        )
 
 
-def _format_duration(duration_s: float) -> str:
-    """10.0 to "10-second", 5.83 to "5.8-second"."""
-    if not (math.isfinite(duration_s) and duration_s >= 0.1):
-        raise MixingBuddyError(f"duration_s is {duration_s}: give a duration of at least 0.1 s.")
-    return f"{duration_s:.1f}".removesuffix(".0") + "-second"
-
-
-def _article(duration: str) -> str:
-    """The article that a spoken number takes: an 8-second, an 11-second, a 10-second."""
-    whole = duration.split("-")[0].split(".")[0]
-    return "an" if whole.startswith("8") or whole in ("11", "18") else "a"
-
-
-def _format_stems(stems: Sequence[str]) -> str:
-    """A list as it is spoken, with the other instruments last."""
-    ordered = sorted(stems, key=lambda stem: stem == "other")
-    names = [_load("stems")["stems"][stem]["name"] for stem in ordered]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def _check_stems(stems: Sequence[str], anchor: str | None) -> None:
+    for stem in stems:
+        _check_stem(stem, STEMS, "stem")
+    if anchor is None:
+        return
+    _check_stem(anchor, ADVISED_STEMS, "anchor")
+    if anchor not in stems:
+        raise MixingBuddyError(
+            f"The anchor {anchor!r} is not among the clip's stems ({', '.join(stems)}): "
+            "name an anchor that sounds in the clip."
+        )
 
 
 def _check_stem(stem: str, allowed: Sequence[str], role: str) -> None:
@@ -253,12 +375,13 @@ def _check_stem(stem: str, allowed: Sequence[str], role: str) -> None:
         raise MixingBuddyError(f"Unknown {role} {stem!r}: it must be one of {', '.join(allowed)}.")
 
 
-def _check_index(index: int, num_templates: int, where: str) -> None:
-    if not 0 <= index < num_templates:
-        raise MixingBuddyError(f"{where}: there are templates 0 to {num_templates - 1} only.")
+def _check_count(count: int) -> None:
+    if not 0 <= count <= NUM_RESPONSES:
+        raise MixingBuddyError(
+            f"{count} references asked for: there are {NUM_RESPONSES} templates, so 0 to "
+            f"{NUM_RESPONSES} answers."
+        )
 
 
-def _check_length(text: str, max_words: int, where: str) -> None:
-    num_words = len(text.split())
-    if num_words > max_words:
-        raise MixingBuddyError(f"{where}: {num_words} words, more than {max_words}: {text!r}")
+if __name__ == "__main__":
+    print(f"{check_templates()} texts fill, read back and keep the order of decisions.")

@@ -1,7 +1,7 @@
-"""Recipes: rows that say how to make a sample's mix, with its question and answer.
+"""Recipes: rows that say how to make a sample's clips, with question and answer.
 
-A recipe holds no audio. With the songs at hand, `mixing_buddy.rendering` turns it into the
-mix; so a data set of recipes can be published whatever the licence of the songs.
+A recipe holds no audio. With the songs at hand, `mixing_buddy.rendering` turns it into what the
+model hears; so a data set of recipes can be published whatever the licence of the songs.
 """
 
 from __future__ import annotations
@@ -10,110 +10,49 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mixing_buddy.chunks import Chunk
+from mixing_buddy.claims import PromptCategory
+from mixing_buddy.clips import clips_of
 from mixing_buddy.errors import RecipeError
-from mixing_buddy.flaws import FLAWS, Category, Direction, draw_gain_db
+from mixing_buddy.flaws import FLAWS, Category, draw_gain_db
+from mixing_buddy.preferences import draw_rejection
+from mixing_buddy.schema import (
+    DIFFERENTIAL,
+    GENERATOR_VERSION,
+    MODES,
+    PREFERENCE,
+    SINGLE_MIX,
+    STEMS_MODE,
+    Recipe,
+)
 from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.stems import STEMS
+from mixing_buddy.wording import Wording, draw_index, word_differential, word_single
 
-#: Raised whenever the same songs and settings would give other recipes than before.
-GENERATOR_VERSION = "1"
-
-#: The model hears one flawed mix; the anchor is named in the instruction.
-SINGLE_MIX = "single_mix"
+_FLAWED = tuple(category for category in Category if category is not Category.NO_ERROR)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One sample: what to mix, what to ask and what to answer.
+class _Plan:
+    """What a recipe is made for; gains and words are drawn."""
 
-    Args:
-        uid: unique in a data set; says what the recipe is.
-        generator_version: `GENERATOR_VERSION` of the code that made it.
-        mode: what the model hears, "single_mix".
-        source: name of the folder of songs.
-        song: name of the song's folder.
-        split: "train", "validation" or "test".
-        start_s: where the chunk starts in the song, in seconds.
-        duration_s: length of the music in the chunk, in seconds.
-        sample_rate: of the rendered mix, in Hz.
-        target: the stem that is changed.
-        anchor: the stem whose level is taken as right.
-        category: the flaw injected on the target.
-        gain_db: the gain injected on the target, in dB.
-        stem_gains_db: gain of every stem in the mix, in dB, keys as in `STEMS`.
-        direction: what the advice asks the target's fader to do.
-        min_db: lower end of the advised change, a magnitude in dB; None where none is due.
-        max_db: upper end of the advised change.
-        prompt_category: what kind of question the instruction is.
-        instruction: the user's text.
-        response: the answer to learn.
-        seed: what gain and wording were drawn from.
-        licence: licence of the song's audio.
-    """
-
-    uid: str
-    generator_version: str
-    mode: str
-    source: str
-    song: str
-    split: str
-    start_s: float
-    duration_s: float
-    sample_rate: int
     target: str
-    anchor: str
+    # None is drawn, where a stem that is not changed is left.
+    anchor: str | None
     category: Category
-    gain_db: float
-    stem_gains_db: Mapping[str, float]
-    direction: Direction
-    min_db: float | None
-    max_db: float | None
-    prompt_category: str
-    instruction: str
-    response: str
-    seed: int
-    licence: str
+    num_changed: int = 1
+    index: int = 0
 
-    @property
-    def needed_change_db(self) -> float:
-        """The change of the target's fader that undoes the flaw exactly, in dB."""
-        return -self.gain_db
 
-    def to_row(self) -> dict[str, Any]:
-        """Return the recipe as a row of plain Python values, columns in the order above."""
-        row = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        row["category"] = self.category.value
-        row["direction"] = self.direction.value
-        row["stem_gains_db"] = dict(self.stem_gains_db)
-        return row
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Recipe:
-        """Build the recipe back from a row; columns that are no recipe's are left out.
-
-        Raises:
-            RecipeError: a column is missing, or category or direction is unknown.
-        """
-        names = [item.name for item in dataclasses.fields(cls)]
-        missing = [name for name in names if name not in row]
-        if missing:
-            raise RecipeError(
-                f"Recipe {row.get('uid', '?')}: no column {', '.join(missing)}: was this row made "
-                "by Mixing Buddy's dataset builder?"
-            )
-        values = {name: row[name] for name in names}
-        try:
-            values["category"] = Category(values["category"])
-            values["direction"] = Direction(values["direction"])
-        except ValueError as error:
-            raise RecipeError(f"Recipe {row['uid']}: {error}") from error
-        values["stem_gains_db"] = dict(values["stem_gains_db"])
-        return cls(**values)
+@dataclass(frozen=True)
+class _Settings:
+    mode: str
+    base_seed: int
+    no_error_tolerance_db: float
+    num_references: int
 
 
 def derive_seed(base_seed: int, *names: str) -> int:
@@ -127,107 +66,239 @@ def derive_seed(base_seed: int, *names: str) -> int:
 
 
 def enumerate_recipes(
-    chunk: Chunk, *, base_seed: int = 0, no_error_tolerance_db: float = 0.0
+    chunk: Chunk,
+    *,
+    mode: str = SINGLE_MIX,
+    base_seed: int = 0,
+    no_error_tolerance_db: float = 0.0,
+    num_references: int = 0,
 ) -> Iterator[Recipe]:
-    """Make one recipe for every target, anchor and category that the chunk allows.
+    """Make one recipe for every combination that the chunk allows.
+
+    These are target, anchor and category, 30 with three advised stems and 10 with two; in
+    "differential" target, category and number of changed stems, 36 with three and 16 with two
+    (a mix that needs no change is no sample there).
 
     Args:
-        chunk: from `find_chunks`; three advised stems give 30 recipes, two give 10.
+        chunk: from `find_chunks`.
+        mode: one of `MODES`. Recipes of "single_mix", "stems" and "preference" for the same
+            combination share seed and gains, so that modes can be compared in pairs.
         base_seed: another one gives other gains and wordings.
         no_error_tolerance_db: see `draw_gain_db`.
+        num_references: how many right answers to list in the column `references`.
 
     Yields:
         Recipes, in a fixed order.
+
+    Raises:
+        RecipeError: the mode is unknown.
     """
-    for target in chunk.advised_stems:
-        for anchor in chunk.advised_stems:
-            if anchor != target:
-                for category in Category:
-                    yield _make_recipe(
-                        chunk, target, anchor, category, 0, base_seed, no_error_tolerance_db
-                    )
+    settings = _Settings(mode, base_seed, no_error_tolerance_db, num_references)
+    for plan in _plans(chunk, mode):
+        yield _make_recipe(chunk, plan, settings)
 
 
 def sample_recipes(
-    chunk: Chunk, count: int, *, base_seed: int = 0, no_error_tolerance_db: float = 0.0
+    chunk: Chunk,
+    count: int,
+    *,
+    mode: str = SINGLE_MIX,
+    base_seed: int = 0,
+    no_error_tolerance_db: float = 0.0,
+    num_references: int = 0,
 ) -> Iterator[Recipe]:
-    """Make `count` recipes with target, anchor and category drawn uniformly, each gain anew.
+    """Make `count` recipes with the combination drawn uniformly, each gain anew.
 
     The first recipes stay the same when `count` grows.
 
     Args:
         chunk: from `find_chunks`, with two advised stems at least.
         count: how many.
+        mode: see `enumerate_recipes`, like the arguments that follow.
         base_seed: another one gives other recipes.
         no_error_tolerance_db: see `draw_gain_db`.
+        num_references: how many right answers to list.
 
     Yields:
         Recipes; the last part of their uid counts from 0.
 
     Raises:
-        RecipeError: the chunk has fewer than two stems that may be target or anchor.
+        RecipeError: the mode is unknown, or the chunk has fewer than two stems that may be
+            target or anchor.
     """
+    settings = _Settings(mode, base_seed, no_error_tolerance_db, num_references)
     if len(chunk.advised_stems) < 2:
         raise RecipeError(
             f"{_chunk_uid(chunk)}: a target and an anchor are needed, but only "
             f"{', '.join(chunk.advised_stems) or 'none'} of the stems can be advised on here."
         )
+    plans = list(_plans(chunk, mode))
     categories = list(Category)
     for index in range(count):
         rng = np.random.default_rng(derive_seed(base_seed, _chunk_uid(chunk), str(index)))
-        others = list(chunk.advised_stems)
-        target = others.pop(_draw_index(rng, len(others)))
-        anchor = others[_draw_index(rng, len(others))]
-        category = categories[_draw_index(rng, len(categories))]
-        yield _make_recipe(chunk, target, anchor, category, index, base_seed, no_error_tolerance_db)
+        if mode == DIFFERENTIAL:
+            drawn = plans[draw_index(rng, len(plans))]
+            plan = _Plan(drawn.target, None, drawn.category, drawn.num_changed, index)
+        else:
+            others = list(chunk.advised_stems)
+            target = others.pop(draw_index(rng, len(others)))
+            anchor = others[draw_index(rng, len(others))]
+            plan = _Plan(target, anchor, categories[draw_index(rng, len(categories))], 1, index)
+        yield _make_recipe(chunk, plan, settings)
 
 
-def _make_recipe(
-    chunk: Chunk,
-    target: str,
-    anchor: str,
-    category: Category,
-    index: int,
-    base_seed: int,
-    no_error_tolerance_db: float,
-) -> Recipe:
-    from mixing_buddy import prompts
+def _plans(chunk: Chunk, mode: str) -> Iterator[_Plan]:
+    if mode not in MODES:
+        raise RecipeError(f"Unknown mode {mode!r}: it must be one of {', '.join(MODES)}.")
+    for target in chunk.advised_stems:
+        if mode == DIFFERENTIAL:
+            for category in _FLAWED:
+                for num_changed in range(1, len(chunk.advised_stems) + 1):
+                    yield _Plan(target, None, category, num_changed)
+        else:
+            for anchor in chunk.advised_stems:
+                if anchor != target:
+                    for category in Category:
+                        yield _Plan(target, anchor, category)
 
-    uid = f"{_chunk_uid(chunk)}/{SINGLE_MIX}/{target}-vs-{anchor}/{category}/{index}"
-    seed = derive_seed(base_seed, uid)
+
+def _make_recipe(chunk: Chunk, plan: _Plan, settings: _Settings) -> Recipe:
+    if settings.mode == DIFFERENTIAL:
+        return _make_differential(chunk, plan, settings)
+    combination = f"{plan.target}-vs-{plan.anchor}/{plan.category}/{plan.index}"
+    # Of "single_mix" in every mode: see `enumerate_recipes`.
+    seed = derive_seed(settings.base_seed, f"{_chunk_uid(chunk)}/{SINGLE_MIX}/{combination}")
     rng = np.random.default_rng(seed)
-    gain_db = draw_gain_db(category, rng, no_error_tolerance_db=no_error_tolerance_db)
-    instruction = prompts.instruction(
-        _draw_index(rng, prompts.NUM_INSTRUCTIONS),
-        duration_s=chunk.duration_s,
-        stems=chunk.audible_stems,
+    gain_db = draw_gain_db(plan.category, rng, no_error_tolerance_db=settings.no_error_tolerance_db)
+    wording = word_single(
+        rng,
+        chunk,
+        plan.category,
+        mode=STEMS_MODE if settings.mode == STEMS_MODE else SINGLE_MIX,
+        target=plan.target,
+        anchor=plan.anchor,
+        prompt_category=PromptCategory.ADVICE_SEEKING if settings.mode == PREFERENCE else None,
+        num_references=settings.num_references,
+    )
+    recipe = _recipe(
+        chunk,
+        plan,
+        settings,
+        uid=f"{_chunk_uid(chunk)}/{settings.mode}/{combination}",
+        seed=seed,
+        anchor=plan.anchor,
+        gains_db={plan.target: gain_db},
+        wording=wording,
+    )
+    return _with_rejected(recipe, chunk, wording, rng) if settings.mode == PREFERENCE else recipe
+
+
+def _with_rejected(
+    recipe: Recipe, chunk: Chunk, wording: Wording, rng: np.random.Generator
+) -> Recipe:
+    """Add a wrong answer, from the same templates as the right one."""
+    rejection = draw_rejection(
+        recipe.category,
+        rng,
+        target=recipe.target,
+        anchor=recipe.anchor,
+        advised_stems=chunk.advised_stems,
+    )
+    return dataclasses.replace(
+        recipe,
+        chosen=recipe.response,
+        rejected=rejection.response(
+            wording.response_index, anchor=recipe.anchor, reason=wording.reason
+        ),
+        rejected_kind=rejection.kind,
+        rejected_stem=rejection.stem,
+        rejected_direction=rejection.direction,
+    )
+
+
+def _make_differential(chunk: Chunk, plan: _Plan, settings: _Settings) -> Recipe:
+    uid = (
+        f"{_chunk_uid(chunk)}/{DIFFERENTIAL}/{plan.target}/{plan.category}/"
+        f"{plan.num_changed}-changed/{plan.index}"
+    )
+    seed = derive_seed(settings.base_seed, uid)
+    rng = np.random.default_rng(seed)
+    gains_db = {plan.target: draw_gain_db(plan.category, rng)}
+    others = [stem for stem in chunk.advised_stems if stem != plan.target]
+    for _ in range(plan.num_changed - 1):
+        stem = others.pop(draw_index(rng, len(others)))
+        gains_db[stem] = draw_gain_db(_FLAWED[draw_index(rng, len(_FLAWED))], rng)
+    anchor = others[draw_index(rng, len(others))] if others else None
+    wording = word_differential(
+        rng,
+        chunk,
+        {stem: -gain_db for stem, gain_db in gains_db.items()},
         anchor=anchor,
+        num_references=settings.num_references,
     )
-    response = prompts.response(
-        _draw_index(rng, prompts.NUM_RESPONSES), category, target=target, anchor=anchor
+    return _recipe(
+        chunk,
+        plan,
+        settings,
+        uid=uid,
+        seed=seed,
+        anchor=anchor,
+        gains_db=gains_db,
+        wording=wording,
     )
-    flaw = FLAWS[category]
+
+
+def _recipe(
+    chunk: Chunk,
+    plan: _Plan,
+    settings: _Settings,
+    *,
+    uid: str,
+    seed: int,
+    anchor: str | None,
+    gains_db: Mapping[str, float],
+    wording: Wording,
+) -> Recipe:
+    flaw = FLAWS[plan.category]
+    stem_gains_db = {stem: gains_db.get(stem, 0.0) for stem in STEMS}
+    claim = wording.claim
     return Recipe(
         uid=uid,
         generator_version=GENERATOR_VERSION,
-        mode=SINGLE_MIX,
+        mode=settings.mode,
         source=chunk.source,
         song=chunk.song,
+        artist=chunk.artist,
         split=chunk.split,
         start_s=chunk.start_s,
         duration_s=chunk.duration_s,
         sample_rate=SAMPLE_RATE,
-        target=target,
+        target=plan.target,
         anchor=anchor,
-        category=category,
-        gain_db=gain_db,
-        stem_gains_db={stem: gain_db if stem == target else 0.0 for stem in STEMS},
+        category=plan.category,
+        gain_db=stem_gains_db[plan.target],
+        stem_gains_db=stem_gains_db,
+        # Not "-0.0", which reads oddly in a table.
+        needed_change_db={stem: 0.0 - gain_db for stem, gain_db in stem_gains_db.items()},
+        num_changed_stems=sum(gain_db != 0.0 for gain_db in stem_gains_db.values()),
         direction=flaw.direction,
         min_db=flaw.min_db,
         max_db=flaw.max_db,
-        prompt_category="advice_seeking",
-        instruction=instruction,
-        response=response,
+        prompt_category=wording.prompt_category,
+        claim_stem=claim and claim.stem,
+        claim_direction=claim and claim.direction,
+        claim_fault=wording.claim_fault,
+        instruction=wording.instruction,
+        response=wording.response,
+        chosen=None,
+        rejected=None,
+        rejected_kind=None,
+        rejected_stem=None,
+        rejected_direction=None,
+        references=wording.references,
+        audios=tuple(
+            clips_of(settings.mode, chunk.audible_stems, stem_gains_db, plan.target, anchor)
+        ),
         seed=seed,
         licence=chunk.licence,
     )
@@ -235,8 +306,3 @@ def _make_recipe(
 
 def _chunk_uid(chunk: Chunk) -> str:
     return f"{chunk.source}/{chunk.split}/{chunk.song}/{round(chunk.start_s):04d}s"
-
-
-def _draw_index(rng: np.random.Generator, count: int) -> int:
-    # By `random`, whose stream numpy keeps stable, rather than by `integers`.
-    return int(rng.random() * count)

@@ -2,13 +2,14 @@
 
 Rendering is arithmetic on stems, so no mix is ever stored. A `StemStore` keeps each song's
 stems as the model needs them (24 kHz, mono, float32) in memory-mapped files, and
-`RenderTransform` mixes rows of a data set as they are read.
+`RenderTransform` renders rows of a data set as they are read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -19,24 +20,29 @@ import numpy as np
 
 from mixing_buddy.chunks import CHUNK_SAMPLES
 from mixing_buddy.errors import RecipeError, SongError
+from mixing_buddy.labels import decode_labels
 from mixing_buddy.loudness import db_to_gain
-from mixing_buddy.recipes import Recipe
+from mixing_buddy.schema import Recipe
 from mixing_buddy.songs import SAMPLE_RATE, Song, Source, find_song, load_stems, read_source
 from mixing_buddy.stems import STEMS
 
 #: Raised whenever decoding, mono mix or resampling changes what stored stems hold.
 _STORE_VERSION = "1"
 
+#: Length in samples of the blocks that `stem_powers` averages over; a divisor of what one audio
+#: token covers, for MERT's strides as for nano's.
+POWER_BLOCK = 320
+
 _MAX_OPEN_SONGS = 64
 _PROBE_BYTES = 65_536
 
 
-def render(stems: np.ndarray, stem_gains_db: Mapping[str, float]) -> np.ndarray:
+def render(stems: np.ndarray, stem_gains_db: Mapping[str, float | None]) -> np.ndarray:
     """Mix stems: the plain sum of gain times stem, without normalisation.
 
     Args:
         stems: float32 of shape `(4, num_samples)`, in the order of `STEMS`.
-        stem_gains_db: gain of each stem in dB, one for each of `STEMS`.
+        stem_gains_db: gain of each stem in dB, one for each of `STEMS`; None leaves it out.
 
     Returns:
         float32 of shape `(num_samples,)`; it may exceed full scale. The sum is taken stem by
@@ -54,8 +60,56 @@ def render(stems: np.ndarray, stem_gains_db: Mapping[str, float]) -> np.ndarray:
         )
     mix = np.zeros(stems.shape[1], dtype=np.float32)
     for stem, samples in zip(STEMS, stems, strict=True):
-        mix += np.float32(db_to_gain(stem_gains_db[stem])) * samples
+        gain_db = stem_gains_db[stem]
+        if gain_db == 0.0:
+            mix += samples
+        elif gain_db is not None:
+            mix += np.float32(db_to_gain(gain_db)) * samples
     return mix
+
+
+def stem_powers(stems: np.ndarray, stem_gains_db: Mapping[str, float | None]) -> np.ndarray:
+    """Measure how loud each stem stands in a clip, block by block.
+
+    Args:
+        stems: float32 of shape `(4, num_samples)`, in the order of `STEMS`.
+        stem_gains_db: gain of each stem in the clip, in dB; None where it is not in it.
+
+    Returns:
+        Mean square of each stem with its gain, over blocks of `POWER_BLOCK` samples: float32 of
+        shape `(num_samples // POWER_BLOCK, 4)`.
+    """
+    num_blocks = stems.shape[1] // POWER_BLOCK
+    blocks = stems[:, : num_blocks * POWER_BLOCK].reshape(len(STEMS), num_blocks, POWER_BLOCK)
+    powers = np.einsum("sbn,sbn->bs", blocks, blocks) / np.float32(POWER_BLOCK)
+    gains_db = [stem_gains_db[stem] for stem in STEMS]
+    gains = [0.0 if gain_db is None else db_to_gain(gain_db) for gain_db in gains_db]
+    return powers * np.square(gains, dtype=np.float32)
+
+
+def cut_chunk(stems: np.ndarray, start_s: float, duration_s: float) -> np.ndarray:
+    """Take the stems of a chunk out of those of a song, padded with zeros to a whole chunk.
+
+    Args:
+        stems: of shape `(4, num_samples)` at `SAMPLE_RATE`.
+        start_s: where the chunk starts, in seconds.
+        duration_s: length of the music in it, in seconds.
+
+    Returns:
+        Shape `(4, CHUNK_SAMPLES)`.
+
+    Raises:
+        RecipeError: the song ends before the chunk does.
+    """
+    start, count = round(start_s * SAMPLE_RATE), round(duration_s * SAMPLE_RATE)
+    if start < 0 or not 0 < count <= CHUNK_SAMPLES or start + count > stems.shape[1]:
+        raise RecipeError(
+            f"{duration_s:g} s from {start_s:g} s can't be taken from a song of "
+            f"{stems.shape[1] / SAMPLE_RATE:g} s: these are not the songs that the recipes were "
+            "made from."
+        )
+    part = stems[:, start : start + count]
+    return np.pad(part, ((0, 0), (0, CHUNK_SAMPLES - count))) if count < CHUNK_SAMPLES else part
 
 
 def content_identity(song: Song) -> str:
@@ -70,7 +124,7 @@ def content_identity(song: Song) -> str:
         32 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for path in song.stem_paths.values():
+    for path in dict.fromkeys(song.stem_paths.values()):
         status = path.stat()
         digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
         with path.open("rb") as file:
@@ -108,7 +162,11 @@ class StemStore:
         if not path.is_file():
             stems = load_stems(song, SAMPLE_RATE)
             self.cache_dir.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.cache_dir, prefix=".", suffix=".npy")
+            self._remove_leftovers(name)
+            owner = f"{socket.gethostname()}-{os.getpid()}"
+            handle, temporary = tempfile.mkstemp(
+                dir=self.cache_dir, prefix=f".{name}-{owner}-", suffix=".part"
+            )
             try:
                 with os.fdopen(handle, "wb") as file:
                     np.save(file, stems)
@@ -130,9 +188,22 @@ class StemStore:
         """
         return np.load(self.path(song), mmap_mode="r")
 
+    def _remove_leftovers(self, name: str) -> None:
+        """Remove what processes of this machine that were killed left of a song."""
+        prefix = f".{name}-{socket.gethostname()}-"
+        for path in self.cache_dir.glob(f"{prefix}*.part"):
+            owner = path.name.removeprefix(prefix).split("-")[0]
+            try:
+                # Signal 0 only asks whether the process is there.
+                os.kill(int(owner), 0)
+            except ProcessLookupError:
+                path.unlink(missing_ok=True)
+            except PermissionError:
+                pass
+
 
 class RenderTransform:
-    """Render the mixes of rows as they are read: `dataset.with_transform(RenderTransform(...))`.
+    """Render the clips of rows as they are read: `dataset.with_transform(RenderTransform(...))`.
 
     It can be pickled, to DataLoader workers for one: files are opened anew in each process.
 
@@ -148,25 +219,43 @@ class RenderTransform:
     ) -> None:
         self.sources = {name: Path(root) for name, root in sources.items()}
         self.store = StemStore(cache_dir)
+        self._read: dict[str, Source] = {}
         self._paths: dict[tuple[str, str, str], Path] = {}
         self._open: OrderedDict[Path, np.ndarray] = OrderedDict()
 
     def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        """Add `"audio"` to a batch.
+        """Add the audio to a batch, and put names for the numbers of labelled columns.
 
         Args:
-            batch: columns of rows as `datasets` hands them to a transform, those of
-                `Recipe.to_row` that say what to mix among them.
+            batch: columns of rows as `datasets` hands them to a transform, those that say what
+                to render among them. Without a column `audios` each row is one mix.
 
         Returns:
-            The batch and `"audio"`: a float32 array of shape `(num_samples,)` for each row.
+            The batch and `"clips"`, for each row a list of float32 arrays of shape
+            `(num_samples,)` in the order of its `audios`, and `"stem_powers"`, for each row
+            what `stem_powers` returns for each of its clips. Where every row has one clip, that
+            is `"audio"` as well.
+
+        Raises:
+            RecipeError: a column is missing, or a row does not belong to these songs.
+            SongError: a song is missing or broken.
         """
         columns = ("source", "split", "song", "start_s", "duration_s", "stem_gains_db")
         missing = [column for column in columns if column not in batch]
         if missing:
             raise RecipeError(f"Rows without {', '.join(missing)} can't be rendered.")
-        rows = zip(*(batch[column] for column in columns), strict=True)
-        return {**batch, "audio": [self._render(*row) for row in rows]}
+        clips, powers = [], []
+        for index, (*place, stem_gains_db) in enumerate(
+            zip(*(batch[column] for column in columns), strict=True)
+        ):
+            stems = self.chunk_stems(*place)
+            if "audios" in batch:
+                gains = [clip["stem_gains_db"] for clip in batch["audios"][index]]
+            else:
+                gains = [stem_gains_db]
+            clips.append([render(stems, each) for each in gains])
+            powers.append([stem_powers(stems, each) for each in gains])
+        return {**with_audio(decode_labels(batch), clips), "stem_powers": powers}
 
     def chunk_stems(
         self, source: str, split: str, song: str, start_s: float, duration_s: float
@@ -181,24 +270,14 @@ class RenderTransform:
             RecipeError: the source is unknown, or the song ends before the chunk does.
         """
         stems = self._stems(source, split, song)
-        start, count = round(start_s * SAMPLE_RATE), round(duration_s * SAMPLE_RATE)
-        if start < 0 or not 0 < count <= CHUNK_SAMPLES or start + count > stems.shape[1]:
-            raise RecipeError(
-                f"{source}/{split}/{song}: {duration_s:g} s from {start_s:g} s can't be taken from "
-                f"a song of {stems.shape[1] / SAMPLE_RATE:g} s: these are not the songs that the "
-                "recipes were made from."
-            )
-        part = stems[:, start : start + count]
-        if count < CHUNK_SAMPLES:
-            part = np.pad(part, ((0, 0), (0, CHUNK_SAMPLES - count)))
-        return part
+        try:
+            return cut_chunk(stems, start_s, duration_s)
+        except RecipeError as error:
+            raise RecipeError(f"{source}/{split}/{song}: {error}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         # Open maps would be pickled as copies of whole songs.
         return {**self.__dict__, "_open": OrderedDict()}
-
-    def _render(self, source, split, song, start_s, duration_s, stem_gains_db) -> np.ndarray:
-        return render(self.chunk_stems(source, split, song, start_s, duration_s), stem_gains_db)
 
     def _stems(self, source: str, split: str, song: str) -> np.ndarray:
         key = (source, split, song)
@@ -208,7 +287,9 @@ class RenderTransform:
                     f"No folder given for the songs of source {source!r} (given: "
                     f"{', '.join(sorted(self.sources)) or 'none'})."
                 )
-            found = find_song(Source(source, self.sources[source], "unknown"), split, song)
+            if source not in self._read:
+                self._read[source] = read_source(self.sources[source])
+            found = find_song(self._read[source], split, song)
             self._paths[key] = self.store.path(found)
         path = self._paths[key]
         if path not in self._open:
@@ -239,13 +320,26 @@ def parse_sources(sources: Sequence[str]) -> dict[str, Path]:
     return parsed
 
 
+def with_audio(batch: Mapping[str, list[Any]], clips: list[list[np.ndarray]]) -> dict[str, Any]:
+    """Add clips to a batch as `RenderTransform` does.
+
+    Args:
+        batch: columns of rows.
+        clips: for each row its clips, of shape `(num_samples,)`.
+    """
+    result = {**batch, "clips": clips}
+    if all(len(of_row) == 1 for of_row in clips):
+        result["audio"] = [clip for (clip,) in clips]
+    return result
+
+
 def render_recipe(
     recipe: Recipe | Mapping[str, Any],
     sources: Mapping[str, str | os.PathLike[str]],
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-) -> np.ndarray:
-    """Render the mix of one recipe; for many, use `RenderTransform`.
+) -> list[np.ndarray]:
+    """Render the clips of one recipe; for many, use `RenderTransform`.
 
     Args:
         recipe: a recipe, or a row of a data set.
@@ -253,8 +347,8 @@ def render_recipe(
         cache_dir: see `StemStore`.
 
     Returns:
-        float32 of shape `(CHUNK_SAMPLES,)` at `SAMPLE_RATE`.
+        For each clip float32 of shape `(CHUNK_SAMPLES,)` at `SAMPLE_RATE`.
     """
     row = recipe.to_row() if isinstance(recipe, Recipe) else recipe
     batch = {name: [value] for name, value in row.items()}
-    return RenderTransform(sources, cache_dir)(batch)["audio"][0]
+    return RenderTransform(sources, cache_dir)(batch)["clips"][0]

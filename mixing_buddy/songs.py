@@ -1,15 +1,20 @@
-"""Songs on disk in the folder layout of MUSDB18-HQ, and checks that say what is wrong.
+"""Songs on disk in the layout of MUSDB18-HQ or MUSDB18, and checks that say what is wrong.
 
 A source is a folder `<root>/{train,validation,test}/<song>/` with one file a stem,
 `{bass,drums,other,vocals}.{wav,flac}`, at any sample rate, mono or stereo; `mixture` may
-stand beside them. An optional `<root>/source.yaml` holds `name:` and `licence:`.
+stand beside them. A song may also be one file `<song>.stem.mp4`. An optional
+`<root>/source.yaml` holds `name:`, `licence:` and, for songs with another, `licences:`, a
+mapping from song to licence.
+
+MUSDB18 has no validation folder: where a source has none, training songs that the `musdb` package
+sets aside (`mixing_buddy.musdb.VALIDATION_SONGS`) are its validation split.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +22,14 @@ import yaml
 
 from mixing_buddy.audio import audio_info, read_audio, resample, to_mono
 from mixing_buddy.errors import AudioError, SongError
+from mixing_buddy.musdb import (
+    RESTRICTED,
+    STEM_SUFFIX,
+    VALIDATION_SONGS,
+    check_stem_file,
+    is_musdb,
+    read_stem,
+)
 from mixing_buddy.stems import STEMS
 
 #: Sample rate in Hz of everything that the model hears.
@@ -35,12 +48,15 @@ class Source:
     Args:
         name: what recipes call it; the folder's name unless `source.yaml` says otherwise.
         root: the folder.
-        licence: licence of its audio, "unknown" unless `source.yaml` says.
+        licence: licence of its audio: what `source.yaml` says, else restricted for MUSDB18,
+            else "unknown".
+        licences: licence of songs that have another, by name.
     """
 
     name: str
     root: Path
     licence: str
+    licences: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,11 +64,12 @@ class Song:
     """A song and where its stems lie.
 
     Args:
-        name: name of its folder.
+        name: name of its folder, or of its file without ".stem.mp4".
         split: "train", "validation" or "test"; None for a folder outside any source.
         source: name of the source it belongs to.
-        folder: its folder.
-        stem_paths: file of each stem, keys in the order of `STEMS`.
+        folder: its folder, or its `.stem.mp4` file.
+        stem_paths: file of each stem, keys in the order of `STEMS`; one file for all in a
+            `.stem.mp4`.
         mixture_path: file of the finished mixture, None where there is none.
         licence: licence of its audio.
     """
@@ -64,6 +81,12 @@ class Song:
     stem_paths: Mapping[str, Path]
     mixture_path: Path | None
     licence: str
+
+    @property
+    def artist(self) -> str | None:
+        """The artist, where the song is named "Artist - Title" as in MUSDB18."""
+        artist, separator, title = self.name.partition(" - ")
+        return artist.strip() if separator and artist.strip() and title.strip() else None
 
 
 def read_source(root: str | os.PathLike[str]) -> Source:
@@ -82,14 +105,22 @@ def read_source(root: str | os.PathLike[str]) -> Source:
             description = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise SongError(f"{file}: not valid YAML: {error}") from error
-        if not isinstance(description, dict) or not all(
-            isinstance(description.get(key, ""), str) for key in ("name", "licence")
-        ):
-            raise SongError(f"{file}: expected lines like 'name: my-songs' and 'licence: CC0-1.0'.")
+        if not _is_description(description):
+            raise SongError(
+                f"{file}: expected lines like 'name: my-songs' and 'licence: CC0-1.0', and below "
+                "'licences:' lines like '  My Song: CC-BY-4.0'."
+            )
     name = description.get("name") or root.name
     if "/" in name or "=" in name:
         raise SongError(f"{file}: the name of a source, {name!r}, may hold neither '/' nor '='.")
-    return Source(name=name, root=root, licence=description.get("licence") or "unknown")
+    names = [name for split in ("train", "validation") for name, _ in _entries(root, split)]
+    unsaid = RESTRICTED if is_musdb(root, names) else "unknown"
+    return Source(
+        name=name,
+        root=root,
+        licence=description.get("licence") or unsaid,
+        licences=description.get("licences") or {},
+    )
 
 
 def find_songs(
@@ -110,14 +141,8 @@ def find_songs(
         SongError: no folder, no songs in it, or (without `on_broken`) a broken song.
     """
     source = read_source(root)
-    folders = [
-        (split, folder)
-        for split in SPLITS
-        if (source.root / split).is_dir()
-        for folder in sorted((source.root / split).iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-    ]
-    if not folders:
+    entries = [(split, *entry) for split in SPLITS for entry in _entries(source.root, split)]
+    if not entries:
         hint = (
             " It holds stems itself: it is one song, which belongs into <root>/test/<song>/."
             if any((source.root / f"{STEMS[0]}{suffix}").is_file() for suffix in _SUFFIXES)
@@ -125,16 +150,16 @@ def find_songs(
         )
         raise SongError(
             f"{source.root}: no songs found. Expected <root>/{{train,validation,test}}/<song>/"
-            f"{{bass,drums,other,vocals}}.{{wav,flac}}.{hint}"
+            f"{{bass,drums,other,vocals}}.{{wav,flac}} or .../<song>{STEM_SUFFIX}.{hint}"
         )
     songs = []
-    for split, folder in folders:
+    for split, name, path in entries:
         try:
-            songs.append(_song(folder, split=split, source=source.name, licence=source.licence))
+            songs.append(_song(path, name=name, split=split, source=source))
         except SongError as error:
             if on_broken is None:
                 raise
-            on_broken(folder, error)
+            on_broken(path, error)
     return songs
 
 
@@ -144,13 +169,15 @@ def find_song(source: Source, split: str, name: str) -> Song:
     Raises:
         SongError: the source has no such song, or it is broken.
     """
-    folder = source.root / split / name
-    if not folder.is_dir():
-        raise SongError(
-            f"{source.root}: no song {name!r} in split {split!r}: is this the folder of songs that "
-            f"the recipes of source {source.name!r} were made from?"
-        )
-    return _song(folder, split=split, source=source.name, licence=source.licence)
+    folder = _split_folder(source.root, split)
+    # Not by listing: a transform looks up hundreds of songs among hundreds.
+    for path in (folder / name, folder / f"{name}{STEM_SUFFIX}"):
+        if path.exists() and _split_of(source.root, folder, name) == split:
+            return _song(path, name=name, split=split, source=source)
+    raise SongError(
+        f"{source.root}: no song {name!r} in split {split!r}: is this the folder of songs that "
+        f"the recipes of source {source.name!r} were made from?"
+    )
 
 
 def load_song_folder(folder: str | os.PathLike[str]) -> Song:
@@ -162,7 +189,8 @@ def load_song_folder(folder: str | os.PathLike[str]) -> Song:
     folder = Path(folder).expanduser().resolve()
     if not folder.is_dir():
         raise SongError(f"{folder}: there is no such folder.")
-    return _song(folder, split=None, source=folder.parent.name, licence="unknown")
+    source = Source(folder.parent.name, folder.parent, "unknown")
+    return _song(folder, name=folder.name, split=None, source=source)
 
 
 def load_stems(song: Song, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -181,21 +209,68 @@ def load_stems(song: Song, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         SongError: a file is unreadable, truncated or empty, holds NaN, differs from the
             others in length or sample rate, or all stems are silent.
     """
-    _check_headers(song.stem_paths, song.folder)
+    if song.folder.is_dir():
+        _check_headers(song.stem_paths, song.folder)
     stems = []
-    for path in song.stem_paths.values():
-        try:
-            audio, rate = read_audio(path)
-        except AudioError as error:
-            raise SongError(str(error)) from error
+    for stem, path in song.stem_paths.items():
+        if path.name.endswith(STEM_SUFFIX):
+            audio, rate = read_stem(path, stem)
+        else:
+            try:
+                audio, rate = read_audio(path)
+            except AudioError as error:
+                raise SongError(str(error)) from error
         stems.append(resample(to_mono(audio), rate, sample_rate))
+    if len({len(samples) for samples in stems}) > 1:
+        raise SongError(f"{song.folder}: its stems decode to different lengths: copy it again.")
     stacked = np.stack(stems)
     if not stacked.any():
         raise SongError(f"{song.folder}: all four stems are silent. Export the stems again.")
     return stacked
 
 
-def _song(folder: Path, *, split: str | None, source: str, licence: str) -> Song:
+def _is_description(description: object) -> bool:
+    """Whether what `source.yaml` holds has the form that `read_source` knows."""
+    if not isinstance(description, dict):
+        return False
+    licences = description.get("licences") or {}
+    return (
+        all(isinstance(description.get(key) or "", str) for key in ("name", "licence"))
+        and isinstance(licences, dict)
+        and all(isinstance(text, str) for pair in licences.items() for text in pair)
+    )
+
+
+def _entries(root: Path, split: str) -> Iterator[tuple[str, Path]]:
+    """Name and folder (or file) of each song of a split, by name."""
+    folder = _split_folder(root, split)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        is_file = path.is_file() and path.name.endswith(STEM_SUFFIX)
+        if path.name.startswith(".") or not (is_file or path.is_dir()):
+            continue
+        name = path.name.removesuffix(STEM_SUFFIX) if is_file else path.name
+        if _split_of(root, folder, name) == split:
+            yield name, path
+
+
+def _split_folder(root: Path, split: str) -> Path:
+    """Where the songs of a split lie."""
+    is_carved = split == "validation" and not (root / "validation").is_dir()
+    return root / ("train" if is_carved else split)
+
+
+def _split_of(root: Path, folder: Path, name: str) -> str:
+    """The split of a song in one of a source's folders."""
+    is_set_aside = folder.name == "train" and name in VALIDATION_SONGS
+    return "validation" if is_set_aside and not (root / "validation").is_dir() else folder.name
+
+
+def _song(folder: Path, *, name: str, split: str | None, source: Source) -> Song:
+    licence = source.licences.get(name, source.licence)
+    if folder.is_file():
+        check_stem_file(folder)
+        stem_paths = dict.fromkeys(STEMS, folder)
+        return Song(name, split, source.name, folder, stem_paths, None, licence)
     stem_paths = {}
     missing = []
     for stem in STEMS:
@@ -212,9 +287,9 @@ def _song(folder: Path, *, split: str | None, source: str, licence: str) -> Song
         )
     _check_headers(stem_paths, folder)
     return Song(
-        name=folder.name,
+        name=name,
         split=split,
-        source=source,
+        source=source.name,
         folder=folder,
         stem_paths=stem_paths,
         mixture_path=_audio_file(folder, "mixture"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixing_buddy.advice import Advice, parse_advice
+from mixing_buddy.advice import Advice, parse_advice, parse_changes
 from mixing_buddy.flaws import Direction
 
 RAISE, LOWER, NONE = Direction.RAISE, Direction.LOWER, Direction.NONE
@@ -149,6 +149,38 @@ def test_any_text_is_parsed_without_error(text):
 def test_other_units_are_no_advice(amount):
     advice = parse_advice(f"Raise the vocals {amount}.")
     assert (advice.min_db, advice.max_db) == (None, None)
+
+
+CHANGES = [
+    ("Raise the vocals by 3 dB and the drums by 2.5 dB, and lower the bass by 4 dB.",
+     {"vocals": 3, "drums": 2.5, "bass": -4}),
+    ("Bring the bass down 4 dB, the drums 2 dB, and push the vocals up 1.5 dB.",
+     {"bass": -4, "drums": -2, "vocals": 1.5}),
+    ("Raise the vocals and the drums by 3 dB.", {"vocals": 3, "drums": 3}),
+    ("Raise the vocals, drums and bass by 3 dB.", {"vocals": 3, "drums": 3, "bass": 3}),
+    ("The vocals and drums need to come up by 3 to 6 dB.", {"vocals": 4.5, "drums": 4.5}),
+    ("Vocals: +3 dB, bass: -2 dB.", {"vocals": 3, "bass": -2}),
+    ("- Vocals +3 dB\n- Bass −2 dB\n- Drums: no change", {"vocals": 3, "bass": -2}),
+    ("Take 3 dB off the bass and give the vocals 2 dB more.", {"bass": -3, "vocals": 2}),
+    ("The vocals are 3 dB too quiet. Raise them by 3 dB.", {"vocals": 3}),
+    ("In A, the bass is 4 dB louder than in B and the vocals are 3 dB quieter than in B.",
+     {"bass": -4, "vocals": 3}),
+    ("Against the drums, the vocals need to come up, and by a lot: 6 dB.", {"vocals": 6}),
+    ("Raise the vocals by 3 dB. Lower the vocals by 3 dB.", {}),
+    ("Raise the vocals. Don't lower the bass by 3 dB.", {}),
+    ("A already matches B.", {}),
+    ("Should I raise the vocals by 3 dB?", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "changes_db"), CHANGES)
+def test_changes_of_several_stems(text, changes_db):
+    assert parse_changes(text) == changes_db
+
+
+@given(st.text() | st.lists(st.sampled_from([text for text, _ in CHANGES])).map(" ".join))
+def test_any_text_gives_finite_changes(text):
+    assert all(abs(change_db) < float("inf") for change_db in parse_changes(text).values())
 
 
 def test_answers_of_a_published_dataset_parse_back(shared_dir):

@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE = REPOSITORY / "examples" / "rubidium"
-COMMANDS = ["advise", "build", "evaluate", "generate-songs", "render"]
+COMMANDS = ["advise", "build", "consensus", "evaluate", "generate-songs", "inspect", "render"]
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:

@@ -264,15 +264,18 @@ def test_wrong_sample_rate_is_refused():
         MixingBuddyFeatureExtractor()(noise(1.0), sampling_rate=44_100)
 
 
-def test_gain_loss_reaches_the_projector_but_not_the_language_model(tiny_buddy):
+def test_level_loss_reaches_the_projector_but_not_the_language_model(tiny_buddy):
     model, processor = tiny_buddy
     inputs = encode(processor, [[noise(1.0)]], answer="The bass is too loud.", side="right")
-    gains_db = torch.tensor([[3.0, 0.0, float("nan"), 0.0]])
-    output = model(**inputs, labels=inputs["input_ids"], stem_gains_db=gains_db)
+    num_tokens = processor.num_audio_tokens(SAMPLE_RATE)
+    labels_db = torch.linspace(-20.0, 0.0, num_tokens * 4).reshape(num_tokens, 4)
+    labels_db[:, 2] = float("nan")
+    output = model(**inputs, labels=inputs["input_ids"], stem_levels_labels_db=labels_db)
     projector = model.model.multi_modal_projector.layers[0].weight
     query = model.model.language_model.layers[0].self_attn.q_proj.weight
-    gradient, none = torch.autograd.grad(output.gain_loss, [projector, query], allow_unused=True)
+    gradient, none = torch.autograd.grad(output.level_loss, [projector, query], allow_unused=True)
     assert gradient.abs().sum() > 0
     assert none is None
-    expected = ((output.gain_db[0, [0, 1, 3]] - gains_db[0, [0, 1, 3]]) / 6).square().mean()
-    torch.testing.assert_close(output.gain_loss, expected)
+    known = [0, 1, 3]
+    expected = ((output.stem_levels_db - labels_db)[:, known] / 10).square().mean()
+    torch.testing.assert_close(output.level_loss, expected)

@@ -3,6 +3,9 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,13 +19,16 @@ from mixing_buddy.errors import MixingBuddyError, RecipeError, SongError
 from mixing_buddy.loudness import db_to_gain
 from mixing_buddy.recipes import enumerate_recipes, sample_recipes
 from mixing_buddy.rendering import (
+    POWER_BLOCK,
     RenderTransform,
     StemStore,
     content_identity,
     parse_sources,
     render,
     render_recipe,
+    stem_powers,
 )
+from mixing_buddy.schema import MODES
 from mixing_buddy.songs import find_songs, load_song_folder, load_stems
 from mixing_buddy.stems import STEMS
 
@@ -34,10 +40,10 @@ def noise(num_samples=2_000):
     return np.random.default_rng(0).normal(0, 0.1, (4, num_samples)).astype(np.float32)
 
 
-def recipes_of(root, count=6):
+def recipes_of(root, count=6, mode="single_mix"):
     song = find_songs(root)[-1]
     (chunk, *_) = find_chunks(song, load_stems(song)).chunks
-    return list(sample_recipes(chunk, count))
+    return list(sample_recipes(chunk, count, mode=mode))
 
 
 def batch_of(recipes):
@@ -68,6 +74,24 @@ def test_a_mix_is_the_sum_of_its_stems_rendered_alone(gains):
     np.testing.assert_allclose(mix, alone, atol=1e-5)
 
 
+def test_a_stem_without_gain_is_left_out():
+    stems = noise()
+    without = render(stems, BALANCED | {"drums": None})
+    assert without.tobytes() == (stems[0] + stems[2] + stems[3]).tobytes()
+
+
+@given(gains_db)
+@settings(max_examples=10, deadline=None)
+def test_powers_are_those_of_the_stems_as_they_stand_in_the_mix(gains):
+    stems = noise(POWER_BLOCK * 6 + 7)
+    powers = stem_powers(stems, gains)
+    assert powers.shape == (6, 4) and powers.dtype == np.float32
+    for index, stem in enumerate(STEMS):
+        alone = render(stems, dict.fromkeys(STEMS) | {stem: gains[stem]})
+        blocks = alone[: POWER_BLOCK * 6].reshape(6, POWER_BLOCK)
+        np.testing.assert_allclose(powers[:, index], (blocks**2).mean(1), rtol=1e-4)
+
+
 def test_wrong_stems_or_gains_are_refused():
     with pytest.raises(RecipeError, match=r"shape \(3, 2000\)"):
         render(noise()[:3], BALANCED)
@@ -77,8 +101,9 @@ def test_wrong_stems_or_gains_are_refused():
 
 def test_rendered_twice_is_the_same_bytes_and_cached_equals_uncached(song_root):
     for recipe in recipes_of(song_root):
-        first = render_recipe(recipe, {"tiny": song_root})
-        assert first.tobytes() == render_recipe(recipe.to_row(), {"tiny": song_root}).tobytes()
+        (first,) = render_recipe(recipe, {"tiny": song_root})
+        (again,) = render_recipe(recipe.to_row(), {"tiny": song_root})
+        assert first.tobytes() == again.tobytes()
         start = round(recipe.start_s * 24_000)
         stems = load_stems(find_songs(song_root)[-1])[:, start : start + CHUNK_SAMPLES]
         assert first.tobytes() == render(stems, recipe.stem_gains_db).tobytes()
@@ -93,8 +118,68 @@ def test_batched_equals_single_and_survives_pickling(song_root):
     assert len(pickled) < 10_000
     again = pickle.loads(pickled)(batch_of(recipes))
     for recipe, audio, other in zip(recipes, batch["audio"], again["audio"], strict=True):
-        assert audio.tobytes() == render_recipe(recipe, {"tiny": song_root}).tobytes()
+        assert audio.tobytes() == render_recipe(recipe, {"tiny": song_root})[0].tobytes()
         assert audio.tobytes() == other.tobytes()
+    assert [powers.shape for (powers,) in batch["stem_powers"]] == [(750, 4)] * len(recipes)
+
+
+def test_differential_the_needed_change_turns_a_into_b(song_root):
+    transform = RenderTransform({"tiny": song_root})
+    recipes = recipes_of(song_root, 12, "differential")
+    for recipe in recipes:
+        target_a, backing_a, target_b, backing_b = render_recipe(recipe, {"tiny": song_root})
+        stems = transform.chunk_stems("tiny", "test", "Coral", recipe.start_s, recipe.duration_s)
+        # The faders as A leaves them, then moved by the advice.
+        faders = {stem: db_to_gain(gain_db) for stem, gain_db in recipe.stem_gains_db.items()}
+        mix_a = render(stems, recipe.stem_gains_db)
+        np.testing.assert_allclose(target_a + backing_a, mix_a, atol=1e-4)
+        moved = np.zeros_like(mix_a)
+        for stem, samples in zip(STEMS, stems, strict=True):
+            in_a = samples * np.float32(faders[stem])
+            moved += in_a * np.float32(db_to_gain(recipe.needed_change_db[stem]))
+        np.testing.assert_allclose(moved, target_b + backing_b, atol=1e-4)
+        np.testing.assert_allclose(moved, render(stems, BALANCED), atol=1e-4)
+        assert np.abs(moved - mix_a).max() > 1e-2
+        index = STEMS.index(recipe.target)
+        assert target_b.tobytes() == stems[index].tobytes()
+    batch = transform(batch_of(recipes))
+    assert "audio" not in batch
+    assert {len(clips) for clips in batch["clips"]} == {4}
+    for recipe, clips, all_powers in zip(
+        recipes, batch["clips"], batch["stem_powers"], strict=True
+    ):
+        # Of a stem heard alone its power is that of the clip; what is not in a clip has none.
+        index = STEMS.index(recipe.target)
+        blocks = clips[0].reshape(-1, POWER_BLOCK)
+        np.testing.assert_allclose(all_powers[0][:, index], (blocks**2).mean(1), rtol=1e-4)
+        assert not np.delete(all_powers[0], index, axis=1).any()
+        assert not all_powers[1][:, index].any()
+
+
+def test_stems_the_clips_add_up_to_the_mix(song_root):
+    recipes = recipes_of(song_root, 12, "stems")
+    singles = recipes_of(song_root, 12)
+    for recipe, single in zip(recipes, singles, strict=True):
+        clips = render_recipe(recipe, {"tiny": song_root})
+        names = [clip.name for clip in recipe.audios]
+        assert names == [recipe.anchor, *(stem for stem in STEMS if stem != recipe.anchor)]
+        (mix,) = render_recipe(single, {"tiny": song_root})
+        np.testing.assert_allclose(sum(clips), mix, atol=1e-5)
+
+
+def test_stems_that_can_not_be_heard_are_no_clip(tmp_path, write_song):
+    write_song(tmp_path / "s" / "test" / "a", duration_s=10.0, silent=("drums", "other"))
+    for recipe in recipes_of(tmp_path / "s", mode="stems"):
+        assert {clip.name for clip in recipe.audios} == {"bass", "vocals"}
+        assert len(render_recipe(recipe, {"s": tmp_path / "s"})) == 2
+
+
+def test_rows_without_a_list_of_clips_are_one_mix(song_root):
+    (recipe, *_) = recipes_of(song_root)
+    row = recipe.to_row()
+    with_clips = render_recipe(row, {"tiny": song_root})
+    del row["audios"]
+    assert render_recipe(row, {"tiny": song_root})[0].tobytes() == with_clips[0].tobytes()
 
 
 def test_it_works_as_the_transform_of_a_dataset(song_root):
@@ -119,7 +204,7 @@ def test_few_songs_stay_open_and_all_render(song_root, monkeypatch):
 def test_a_short_song_is_padded_to_a_whole_chunk(tmp_path, write_song):
     write_song(tmp_path / "s" / "test" / "a", duration_s=4.0)
     (recipe, *_) = recipes_of(tmp_path / "s")
-    audio = render_recipe(recipe, {"s": tmp_path / "s"})
+    (audio,) = render_recipe(recipe, {"s": tmp_path / "s"})
     assert recipe.duration_s == 4.0
     assert audio.shape == (CHUNK_SAMPLES,)
     assert audio[:96_000].all() and not audio[96_000:].any()
@@ -146,6 +231,23 @@ def test_stems_are_decoded_once(song_root, monkeypatch, tmp_path):
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
 
 
+def test_what_a_killed_process_left_is_removed(song_root, tmp_path):
+    song = find_songs(song_root)[0]
+    store = StemStore(tmp_path / "cache")
+    name = store.path(song).name
+    store.path(song).unlink()
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+    leftovers = [
+        tmp_path / "cache" / f".{name}-{socket.gethostname()}-{pid}-x.part"
+        for pid in (dead, os.getpid())
+    ]
+    for path in leftovers:
+        path.write_bytes(b"half")
+    store.path(song)
+    assert [path.exists() for path in leftovers] == [False, True]
+
+
 def test_identity_is_of_content_not_of_place(tmp_path, write_song):
     first = write_song(tmp_path / "a", duration_s=1.0, seed=1)
     identity = content_identity(load_song_folder(first))
@@ -165,7 +267,7 @@ def test_recipes_and_songs_that_do_not_belong_together(song_root):
     for change, error, message in (
         ({"source": "other"}, RecipeError, r"source 'other' \(given: tiny\)"),
         ({"song": "Diorite"}, SongError, "no song 'Diorite' in split 'test'"),
-        ({"start_s": 15.0}, RecipeError, "can't be taken from a song of 20 s"),
+        ({"start_s": 15.0}, RecipeError, "tiny/test/Coral: .* can't be taken from a song of 20 s"),
     ):
         with pytest.raises(error, match=message):
             render_recipe(recipe | change, sources)
@@ -191,6 +293,7 @@ def test_real_songs_render(shared_dir):
     root = shared_dir / "data" / "musdb18hq-excerpt"
     song = find_songs(root)[0]
     (chunk,) = find_chunks(song, load_stems(song)).chunks
-    for recipe in enumerate_recipes(chunk):
-        audio = render_recipe(recipe, {root.name: root})
-        assert np.isfinite(audio).all() and np.abs(audio).max() > 0.05
+    for mode in MODES:
+        for recipe in list(enumerate_recipes(chunk, mode=mode))[::5]:
+            for audio in render_recipe(recipe, {root.name: root}):
+                assert np.isfinite(audio).all() and np.abs(audio).max() > 0.01

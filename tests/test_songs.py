@@ -34,6 +34,14 @@ def test_songs_are_listed_by_split_then_name(song_root):
     assert find_song(read_source(song_root), "test", "Coral") == songs[2]
 
 
+def test_a_song_may_have_a_licence_of_its_own(song_root):
+    (song_root / "source.yaml").write_text(
+        "name: tiny\nlicence: CC0-1.0\nlicences:\n  Basalt: CC-BY-4.0\n"
+    )
+    licences = {song.name: song.licence for song in find_songs(song_root)}
+    assert licences == {"Amber": "CC0-1.0", "Basalt": "CC-BY-4.0", "Coral": "CC0-1.0"}
+
+
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 @pytest.mark.parametrize(("sample_rate", "num_channels"), [(44_100, 2), (48_000, 1), (24_000, 2)])
 def test_stems_are_mono_at_24_khz(tmp_path, write_song, suffix, sample_rate, num_channels):
@@ -115,9 +123,10 @@ def test_folders_that_are_no_source(tmp_path, write_song):
         find_songs(tmp_path / "nowhere")
     with pytest.raises(SongError, match="it is one song"):
         find_songs(write_song(tmp_path / "song", duration_s=0.1))
-    (tmp_path / "source.yaml").write_text("name: [1]")
-    with pytest.raises(SongError, match="expected lines like"):
-        find_songs(tmp_path)
+    for text in ("name: [1]", "licences: CC0-1.0", "licences: {a: 1}", "- name"):
+        (tmp_path / "source.yaml").write_text(text)
+        with pytest.raises(SongError, match="expected lines like"):
+            find_songs(tmp_path)
 
 
 def test_gating_leaves_out_what_can_not_teach(tmp_path, write_song):

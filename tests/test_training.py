@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from training_helpers import sample_rows
 
-from mixing_buddy.collation import SFTCollator
+from mixing_buddy.collation import LEVEL_FLOOR_DB, SFTCollator
+from mixing_buddy.rendering import render, stem_powers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -22,7 +24,6 @@ def test_labels_cover_the_answer_and_its_end_and_nothing_else(tiny_buddy):
     batch = SFTCollator(processor)(rows)
     for row, labels in zip(rows, batch["labels"], strict=True):
         assert processor.tokenizer.decode(labels[labels != -100]) == row["response"] + "<|im_end|>"
-    assert batch["stem_gains_db"].tolist() == [[float(index)] * 4 for index in range(3)]
 
 
 def test_padding_changes_no_labels(tiny_buddy):
@@ -45,7 +46,7 @@ def test_a_tiny_random_model_learns_eight_samples_by_heart(make_tiny_buddy, trai
     log = [entry for entry in trainer.state.log_history if "mean_token_accuracy" in entry]
     assert log[0]["mean_token_accuracy"] < 0.1
     assert log[-1]["mean_token_accuracy"] > 0.99
-    assert {"loss", "gain_mae_db"} <= set(log[-1])
+    assert {"loss", "level_mae_db"} <= set(log[-1])
     unchanged = [
         name for name, value in model.named_parameters() if torch.equal(value, before[name])
     ]
@@ -54,7 +55,7 @@ def test_a_tiny_random_model_learns_eight_samples_by_heart(make_tiny_buddy, trai
     from mixing_buddy.inference import MixingBuddy
 
     buddy = MixingBuddy(model.eval(), processor)
-    answers = buddy.answer([[row["audio"]] for row in rows], [row["instruction"] for row in rows])
+    answers = buddy.answer([row["clips"] for row in rows], [row["instruction"] for row in rows])
     assert answers == [row["response"] for row in rows]
 
 
@@ -86,11 +87,32 @@ def test_lora_trains_the_language_models_adapter_and_the_new_parts_only(
     }
 
 
-def test_gain_loss_is_added_with_its_weight(make_tiny_buddy, trainer_for):
+def test_level_labels_are_the_stems_levels_in_the_mix(tiny_buddy):
+    _, processor = tiny_buddy
+    rng = np.random.default_rng(0)
+    gains_db = {"bass": -6.0, "drums": 0.0, "other": -12.0, "vocals": -90.0}
+    stems = rng.standard_normal((4, 48_000)).astype(np.float32)
+    row = {
+        "clips": [render(stems, gains_db)],
+        "stem_powers": [stem_powers(stems, gains_db)],
+        "instruction": "?",
+        "response": "!",
+    }
+    labels_db = SFTCollator(processor)([row])["stem_levels_labels_db"]
+    assert labels_db.shape == (processor.num_audio_tokens(48_000), 4)
+    power = np.array([10 ** (gain / 10) for gain in gains_db.values()])
+    expected_db = np.maximum(10 * np.log10(power / power.sum()), LEVEL_FLOOR_DB)
+    np.testing.assert_allclose(labels_db.mean(0), expected_db, atol=0.1)
+    # The same levels at every token, whatever the level of the whole sample.
+    louder = {**row, "clips": [row["clips"][0] * 2], "stem_powers": [row["stem_powers"][0] * 4]}
+    torch.testing.assert_close(SFTCollator(processor)([louder])["stem_levels_labels_db"], labels_db)
+
+
+def test_level_loss_is_added_with_its_weight(make_tiny_buddy, trainer_for):
     losses = {}
     for weight in (0.0, 1.0):
         model, processor = make_tiny_buddy()
-        model.config.gain_loss_weight = weight
+        model.config.level_loss_weight = weight
         rows = sample_rows(4)
         trainer = trainer_for(model, processor, rows)
         batch = SFTCollator(processor)(rows)
@@ -98,8 +120,8 @@ def test_gain_loss_is_added_with_its_weight(make_tiny_buddy, trainer_for):
             own = model(**batch)
             losses[weight] = trainer.compute_loss(model, dict(batch))
         torch.testing.assert_close(losses[weight], own.loss, atol=1e-4, rtol=1e-4)
-    assert own.gain_loss > 0.01
-    torch.testing.assert_close(losses[1.0] - losses[0.0], own.gain_loss, atol=1e-4, rtol=1e-3)
+    assert own.level_loss > 0.01
+    torch.testing.assert_close(losses[1.0] - losses[0.0], own.level_loss, atol=1e-4, rtol=1e-3)
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ import typer
 
 from mixing_buddy.cli.advise import advise
 from mixing_buddy.cli.build import build
+from mixing_buddy.cli.consensus import consensus
 from mixing_buddy.cli.evaluate import evaluate
 from mixing_buddy.cli.generate_songs import generate_songs
+from mixing_buddy.cli.inspect import inspect
 from mixing_buddy.cli.render import render
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.version import __version__
@@ -45,8 +47,10 @@ def _describe(
 app.command("advise")(advise)
 app.command("generate-songs")(generate_songs)
 app.command("build")(build)
+app.command("inspect")(inspect)
 app.command("render")(render)
 app.command("evaluate")(evaluate)
+app.command("consensus")(consensus)
 
 
 def main() -> None:

@@ -28,6 +28,9 @@ def evaluate(
     revision: Annotated[
         str | None, typer.Option(help="Commit of the Hub id.", show_default=False)
     ] = None,
+    mode: Annotated[
+        str, typer.Option(metavar="single_mix|stems", help="Config of the data set.")
+    ] = "single_mix",
     split: Annotated[str, typer.Option(help="Split to take rows from.")] = "test",
     limit: Annotated[
         int | None,
@@ -51,7 +54,7 @@ def evaluate(
     from mixing_buddy.evaluation import answer_rows, summarise, write_report
 
     buddy = load_buddy(model, revision, batch_size)
-    rows, answers = answer_rows(buddy, dataset, songs, split=split, limit=limit)
+    rows, answers = answer_rows(buddy, dataset, songs, config=mode, split=split, limit=limit)
     report = summarise(rows, answers)
     if out is not None:
         write_report(out, rows, answers, report)

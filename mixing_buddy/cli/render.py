@@ -21,13 +21,14 @@ def render(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
+    mode: Annotated[str, typer.Option(help="Config of the data set to take.")] = "single_mix",
     split: Annotated[str, typer.Option(help="Split to take rows from.")] = "test",
     limit: Annotated[int, typer.Option(min=1, help="How many rows, spread over the split.")] = 10,
     uid: Annotated[
         str | None, typer.Option(help="Only the row with this uid.", show_default=False)
     ] = None,
 ) -> None:
-    """Make mixes of a data set as WAV files, to listen to, with an index.
+    """Make the clips of a data set as WAV files, to listen to, with an index.
 
     Files are 32-bit float, at the level at which the stems add up: nothing is clipped or
     normalised. `index.csv` says what each one is, with its question and answer.
@@ -38,6 +39,7 @@ def render(
 
     from mixing_buddy.dataset_builder.listening import render_rows, select_rows
 
-    rows = select_rows(dataset, split, limit=limit, uid=uid)
-    written = list(track(render_rows(rows, songs, out), "Rendering", total=len(rows)))
-    typer.echo(f"{len(written)} mixes and index.csv written to {out}.")
+    rows = select_rows(dataset, split, limit=limit, uid=uid, mode=mode)
+    total = sum(len(clips) for clips in rows["audios"])
+    written = list(track(render_rows(rows, songs, out), "Rendering", total=total))
+    typer.echo(f"{len(written)} audio files and index.csv written to {out}.")

@@ -1,0 +1,312 @@
+"""Clauses of an answer: which stems they name, and what they say of their levels.
+
+The words of ``templates/advice_lexicon.yaml`` are found whole, and each becomes an event: an
+action ("turn down"), a state ("buried") or a signed amount ("+3 dB"). Negated events and those
+of a refusal count for nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from mixing_buddy.amounts import Amount, extract_amounts
+from mixing_buddy.flaws import Direction
+
+
+class Kind(IntEnum):
+    """Kinds of event, best first."""
+
+    ACTION = 0
+    STATE = 1
+    AMOUNT = 2
+
+
+@dataclass
+class Mention:
+    """A stem named in a clause; ``is_target`` is False for a reference or a held fader."""
+
+    stem: str
+    start: int
+    end: int
+    is_target: bool = True
+
+
+@dataclass
+class Event:
+    """Something that bears on a fader, with the direction that the fader should go."""
+
+    kind: Kind
+    direction: Direction
+    start: int
+    end: int
+    subject_first: bool = True
+    stem: str | None = None
+    has_own_stem: bool = False
+
+
+@dataclass
+class Clause:
+    """A clause without fillers, and what was found in it."""
+
+    text: str
+    sentence: int
+    mentions: list[Mention]
+    events: list[Event]
+    is_balanced: bool = False
+    is_refusal: bool = False
+
+
+def read_clauses(text: str) -> tuple[list[Clause], list[Amount]]:
+    """Cut an answer into clauses, in each of which every event has got its stem.
+
+    Args:
+        text: an answer in free words.
+
+    Returns:
+        The clauses, and the amounts in dB that ``mag<i>`` in their texts stands for.
+    """
+    plain, amounts = extract_amounts(text)
+    clauses = []
+    for number, sentence in enumerate(re.split(r"[.!;\n]+|(?<=\?)", plain)):
+        for part in _CLAUSE_BREAK.split(sentence.rstrip("? ")):
+            clause = _read_clause(part, number, amounts)
+            if sentence.rstrip().endswith("?"):
+                clause.events, clause.is_balanced = [], False  # a question advises nothing
+            clauses.append(clause)
+    _resolve_stems(clauses)
+    return clauses, amounts
+
+
+# Separators inside a sentence. "and" is none: it joins stems as often as clauses.
+_CLAUSE_BREAK = re.compile(
+    r"[,:()]|\b(?:but|while|whereas|because|although|though|since|which|however|therefore)\b"
+)
+_OPPOSITE = {Direction.RAISE: Direction.LOWER, Direction.LOWER: Direction.RAISE}
+DETERMINERS = r"(?:(?:the|your|this|these|those|that|both|lead|main|whole|our|its|my|a|an) )*"
+_MAX_GAP_WORDS = 6
+
+
+@dataclass(frozen=True)
+class _Lexicon:
+    """The lexicon file as compiled patterns; see its comments for what each list means."""
+
+    stems: dict[str, str | None]
+    labels: dict[str, tuple[str, Direction | None]]
+    particles: dict[str, Direction]
+    patterns: dict[str, re.Pattern[str]]
+
+
+@functools.cache
+def _lexicon() -> _Lexicon:
+    path = resources.files("mixing_buddy").joinpath("templates", "advice_lexicon.yaml")
+    data = yaml.safe_load(path.read_text("utf-8"))
+    stems: dict[str, str | None] = {p: s for s, names in data["stems"].items() for p in names}
+    stems |= dict.fromkeys(data["not_stems"])
+    labels: dict[str, tuple[str, Direction | None]] = {}
+    for direction in (Direction.RAISE, Direction.LOWER):
+        for group in ("states", "adjectives", "comparatives"):
+            labels |= {p: (group, direction) for p in data[group][direction]}
+        for group, phrases in data["actions"][direction].items():
+            labels |= {p: (group, direction) for p in phrases}
+    labels |= {p: ("neutral", None) for p in data["neutral"]}
+    particles = {p: Direction(d) for d, names in data["particles"].items() for p in names}
+    gap_end = _alternation([*data["movers"], *data["negations"], "and", "or"])
+    lists = ("fillers", "negations", "negation_ends", "balanced", "holds", "refusals", "copulas")
+    patterns = {name: re.compile(_alternation(data[name])) for name in (*lists, "modals")}
+    patterns |= {
+        "stems": re.compile(_alternation(stems)),
+        "labels": re.compile(_alternation(labels)),
+        "reference": re.compile(rf"{_alternation(data['references'])} {DETERMINERS}$"),
+        "reference_after": re.compile(
+            rf" (?:as|is|are|being) (?:(?:the|our|your|an?|my) )*"
+            rf"{_alternation(data['reference_nouns'])}"
+        ),
+        "movers": re.compile(
+            rf"{_alternation(data['movers'])} (?:(?!{gap_end})\w+ ){{0,{_MAX_GAP_WORDS}}}?"
+            rf"(?P<particle>{_alternation(particles)})(?! or\b)"
+        ),
+        # "vocals up 3 dB" needs no verb, but "up" alone means nothing.
+        "bare": re.compile(rf"(?:(?P<stem>{_alternation(stems)}) )?(?P<way>up|down)\b"
+                           r"(?P<amount> (?:by )?mag\d+)?"),
+    }  # fmt: skip
+    return _Lexicon(stems, labels, particles, patterns)
+
+
+def _alternation(phrases: Any) -> str:
+    """A pattern for whole phrases, the longest that fits; MAG stands for an amount."""
+    ordered = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
+    return rf"\b(?:{'|'.join(ordered)})\b".replace("MAG", r"mag\d+")
+
+
+def _read_clause(text: str, sentence: int, amounts: list[Amount]) -> Clause:
+    """Find mentions, events and cues of one clause."""
+    patterns = _lexicon().patterns
+    text = " ".join(patterns["fillers"].sub(" ", text).split())
+    clause = Clause(text, sentence, find_mentions(text), [])
+    clause.is_refusal = patterns["refusals"].search(text) is not None
+    if clause.is_refusal:
+        return clause
+    events = _find_events(text, clause.mentions, amounts)
+    clause.events = [event for event in events if not _is_negated(text, event.start)]
+    clause.is_balanced = len(events) > len(clause.events) or any(
+        not _is_negated(text, cue.start()) for cue in patterns["balanced"].finditer(text)
+    )
+    for hold in patterns["holds"].finditer(text):
+        clause.is_balanced |= not events
+        until = min((e.start for e in events if e.start > hold.start()), default=len(text))
+        for mention in clause.mentions:
+            if hold.end() <= mention.start < until:
+                mention.is_target = False
+    return clause
+
+
+def find_mentions(text: str) -> list[Mention]:
+    """The stems named in a clause in plain spelling, those that serve as reference marked."""
+    lexicon = _lexicon()
+    mentions: list[Mention] = []
+    for match in lexicon.patterns["stems"].finditer(text):
+        stem = lexicon.stems[match[0]]
+        if stem is None:
+            continue
+        is_reference = bool(
+            lexicon.patterns["reference"].search(text, 0, match.start())
+            or lexicon.patterns["reference_after"].match(text, match.end())
+        )
+        if mentions and not mentions[-1].is_target:
+            between = text[mentions[-1].end : match.start()]
+            is_reference |= bool(re.fullmatch(rf" (?:and|or) {DETERMINERS}", between))
+        mentions.append(Mention(stem, *match.span(), not is_reference))
+    return mentions
+
+
+def _find_events(text: str, mentions: list[Mention], amounts: list[Amount]) -> list[Event]:
+    """All events of a clause in the order of the text, negated ones included."""
+    lexicon = _lexicon()
+    events: list[Event] = []
+    taken: list[tuple[int, int]] = []
+
+    def claim(match: re.Match[str], group: str | int = 0) -> bool:
+        start, end = match.span(group)
+        if any(start < other_end and other_start < end for other_start, other_end in taken):
+            return False
+        taken.append((start, end))
+        return True
+
+    for match in lexicon.patterns["movers"].finditer(text):
+        if claim(match):
+            direction = lexicon.particles[match["particle"]]
+            events.append(Event(Kind.ACTION, direction, *match.span(), subject_first=False))
+    for match in lexicon.patterns["labels"].finditer(text):
+        group, direction = lexicon.labels[re.sub(r"mag\d+", "MAG", match[0])]
+        if claim(match) and direction is not None:
+            event = _make_event(text, match, group, direction, mentions)
+            if event is not None:
+                events.append(event)
+    for match in lexicon.patterns["bare"].finditer(text):
+        if (match["stem"] or match["amount"]) and claim(match, "way"):
+            direction = Direction.RAISE if match["way"] == "up" else Direction.LOWER
+            event = _judge_level(text, match.start("way"), match.end("way"), direction)
+            events.append(event or Event(Kind.ACTION, direction, *match.span("way")))
+    for match in re.finditer(r"\bmag(\d+)\b", text):
+        direction = amounts[int(match[1])].direction
+        if direction and not re.search(r"\b(?:at|sits|sit|is|are|by) $", text[: match.start()]):
+            events.append(Event(Kind.AMOUNT, direction, *match.span()))
+    return sorted(events, key=lambda event: event.start)
+
+
+def _make_event(
+    text: str, match: re.Match[str], group: str, direction: Direction, mentions: list[Mention]
+) -> Event | None:
+    """The event that a phrase of the lexicon is where it stands, if any."""
+    start, end = match.span()
+    if group in ("transitive", "intransitive"):
+        return Event(Kind.ACTION, direction, start, end, group == "intransitive")
+    if group == "states":
+        return Event(Kind.STATE, direction, start, end)
+    event = _judge_level(text, start, end, direction)
+    if event is not None:
+        return event
+    if group == "comparatives":
+        if text[end:].startswith(" than"):
+            return Event(Kind.STATE, _OPPOSITE[direction], start, end)
+        # "lower the vocals" is a verb, "the vocals louder" no sentence: the stem tells.
+        is_verb = match[0] == "lower"
+        return Event(Kind.ACTION, direction, start, end, subject_first=not is_verb)
+    if any(mention.end == start - 1 for mention in mentions):  # "vocals low", "bass heavy"
+        return Event(Kind.STATE, _OPPOSITE[direction], start, end)
+    return None
+
+
+def _judge_level(text: str, start: int, end: int, direction: Direction) -> Event | None:
+    """Whether a level word is described ("are louder") or asked for ("should be louder").
+
+    ``direction`` is the one asked for; a description calls for its opposite. None where
+    neither copula nor modal governs the word.
+    """
+    patterns = _lexicon().patterns
+    before = text[:start]
+    modals = list(patterns["modals"].finditer(before))
+    copulas = [
+        match
+        for match in patterns["copulas"].finditer(before)
+        if not re.search(r"\b(?:to|should|must|could|would|might) $", before[: match.start()])
+        and len(before[match.end() :].split()) <= _MAX_GAP_WORDS // 2
+    ]
+    if copulas and (not modals or copulas[-1].start() > modals[-1].start()):
+        return Event(Kind.STATE, _OPPOSITE[direction], start, end)
+    if modals and len(before[modals[-1].end() :].split()) <= _MAX_GAP_WORDS:
+        return Event(Kind.ACTION, direction, start, end)
+    return None
+
+
+def _is_negated(text: str, position: int) -> bool:
+    patterns = _lexicon().patterns
+    negations = list(patterns["negations"].finditer(text, 0, position))
+    if not negations:
+        return False
+    return not patterns["negation_ends"].search(text, negations[-1].end(), position)
+
+
+def _resolve_stems(clauses: list[Clause]) -> None:
+    """Give every event its stem: in its clause, else from what was said before or after."""
+    events = [(clause, event) for clause in clauses for event in clause.events]
+    for clause, event in events:
+        event.stem = _own_stem(clause, event)
+        event.has_own_stem = event.stem is not None
+    for clause, event in events:
+        if event.stem is not None:
+            continue
+        place = clauses.index(clause)
+        targets = [
+            (number, earlier.sentence, mention.stem)
+            for number, earlier in enumerate(clauses)
+            for mention in earlier.mentions
+            if mention.is_target
+        ]
+        in_sentence = [s for n, sentence, s in targets if sentence == clause.sentence and n < place]
+        described = [e.stem for _, e in events if e.has_own_stem and e.direction is event.direction]
+        before = [stem for number, _, stem in targets if number < place]
+        after = [stem for number, _, stem in targets if number >= place]
+        choices = [*in_sentence[-1:], *described[:1], *before[-1:], *after[:1]]
+        event.stem = choices[0] if choices else None
+
+
+def _own_stem(clause: Clause, event: Event) -> str | None:
+    """The stem that the event's own clause gives it."""
+    starts = [other.start for other in clause.events if other.start > event.start]
+    ends = [other.end for other in clause.events if other.end <= event.start]
+    until, since = min(starts, default=len(clause.text)), max(ends, default=0)
+    targets = [mention for mention in clause.mentions if mention.is_target]
+    inside_or_after = [m.stem for m in targets if event.start <= m.start < until]
+    before = [m.stem for m in targets if since <= m.start < event.start]
+    ordered = [*before[-1:], *inside_or_after[:1]]
+    if not event.subject_first:
+        ordered = [*inside_or_after[:1], *before[-1:]]
+    return ordered[0] if ordered else None
