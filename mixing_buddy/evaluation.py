@@ -95,6 +95,7 @@ def answer_rows(
     *,
     config: str = "single_mix",
     split: str = "test",
+    prompt_category: str | None = None,
     limit: int | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Ask a model about the rows of a data set, with a progress bar.
@@ -105,6 +106,7 @@ def answer_rows(
         songs: song folders as ROOT or NAME=ROOT.
         config: config of the data set, one that is graded by stem and direction.
         split: split to take rows from.
+        prompt_category: take only rows whose prompts are of this kind; all if None.
         limit: how many rows, evenly spread over the split; all if None.
 
     Returns:
@@ -117,6 +119,9 @@ def answer_rows(
     from mixing_buddy.rendering import RenderTransform, parse_sources
 
     table = load_dataset(dataset, config, split=split)
+    if prompt_category is not None:
+        kinds = decode_labels({"prompt_category": table["prompt_category"][:]})["prompt_category"]
+        table = table.select([i for i, kind in enumerate(kinds) if kind == prompt_category])
     if limit is not None and len(table) > limit:
         table = table.select([index * len(table) // limit for index in range(limit)])
     rows = [decode_labels(row) for row in table]

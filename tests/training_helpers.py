@@ -9,7 +9,7 @@ from mixing_buddy.stems import STEMS
 
 
 def sample_rows(count: int = 8) -> list[dict]:
-    """Rows whose answers can only be told by ear: noise of another colour for each."""
+    """Rows whose answers can only be told by ear: a tone of another pitch for each, in noise."""
     rng = np.random.default_rng(0)
     choices = [
         (Category.VERY_QUIET, "vocals", "drums"),
@@ -20,10 +20,11 @@ def sample_rows(count: int = 8) -> list[dict]:
     rows = []
     for index in range(count):
         category, target, anchor = choices[index % len(choices)]
-        spectrum = np.fft.rfft(rng.standard_normal(48_000)) / np.arange(1, 24_002) ** (index / 4)
+        tone = np.sin(2 * np.pi * 200 * 1.5**index * np.arange(48_000) / 24_000)
+        clip = tone + 0.1 * rng.standard_normal(48_000)
         rows.append(
             {
-                "clips": [np.fft.irfft(spectrum).astype(np.float32)],
+                "clips": [clip.astype(np.float32)],
                 "instruction": "Which stem is off?",
                 "response": prompts.response(index, category, target=target, anchor=anchor),
                 "stem_powers": [rng.random((48_000 // POWER_BLOCK, len(STEMS)), np.float32)],

@@ -32,6 +32,14 @@ def evaluate(
         str, typer.Option(metavar="single_mix|stems", help="Config of the data set.")
     ] = "single_mix",
     split: Annotated[str, typer.Option(help="Split to take rows from.")] = "test",
+    prompt_category: Annotated[
+        str | None,
+        typer.Option(
+            metavar="advice_seeking|audio_only|correct_description|incorrect_description",
+            help="Take only rows whose prompts are of this kind.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="How many rows, spread over the split; all by default."),
@@ -54,7 +62,15 @@ def evaluate(
     from mixing_buddy.evaluation import answer_rows, summarise, write_report
 
     buddy = load_buddy(model, revision, batch_size)
-    rows, answers = answer_rows(buddy, dataset, songs, config=mode, split=split, limit=limit)
+    rows, answers = answer_rows(
+        buddy,
+        dataset,
+        songs,
+        config=mode,
+        split=split,
+        prompt_category=prompt_category,
+        limit=limit,
+    )
     report = summarise(rows, answers)
     if out is not None:
         write_report(out, rows, answers, report)
