@@ -61,7 +61,7 @@ def from_parts(
     device_map: Any | None = None,
     **config_fields: Any,
 ):
-    """Join a pretrained encoder and language model; projector, layer mix and gain head are new.
+    """Join a pretrained encoder and language model; projector, layer mix and level head are new.
 
     Args:
         audio: Hub id or folder of a MERT or HuBERT encoder.
@@ -106,7 +106,7 @@ def from_parts(
     core = model.model
     core.audio_tower, core.language_model = encoder, language_model.model
     model.lm_head = language_model.lm_head
-    small = (core.layer_mix, core.multi_modal_projector, core.gain_head)
+    small = (core.layer_mix, core.multi_modal_projector, core.level_head)
     for part in small:
         part.to_empty(device=language_model.device)
         part.to(encoder.dtype)

@@ -84,9 +84,9 @@ def build_nano(**overrides: Any):
         "audio_token_id": tokenizer.convert_tokens_to_ids(AUDIO_TOKEN),
         "num_level_bands": 64,
         "pooling_factor": 10,
-        "projector_hidden_sizes": [384, 384, 256, 256],
-        "projector_dropouts": [0.1, 0.1, 0.05, 0.0],
-        "gain_loss_weight": 0.3,
+        "projector_hidden_sizes": [768, 512, 512, 384],
+        "projector_dropouts": [0.1, 0.05, 0.0, 0.0],
+        "level_loss_weight": 1.0,
     }
     config = MixingBuddyConfig(**{**fields, **overrides})
     model = MixingBuddyForConditionalGeneration(config)

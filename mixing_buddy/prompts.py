@@ -25,11 +25,7 @@ from mixing_buddy.stems import ADVISED_STEMS, STEMS
 NUM_INSTRUCTIONS = 10
 NUM_RESPONSES = 10
 
-SYSTEM_MESSAGE = (
-    "You are a mixing engineer who gives gain-balance advice: listen to the mix and say which "
-    "part is too loud or too quiet against the anchor and by how many dB to move its fader, "
-    "or that the balance is right."
-)
+SYSTEM_MESSAGE = "You are a mixing engineer who gives gain-balance advice."
 
 _MAX_INSTRUCTION_WORDS = 35
 _MAX_RESPONSE_WORDS = 30

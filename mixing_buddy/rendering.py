@@ -27,6 +27,10 @@ from mixing_buddy.stems import STEMS
 #: Raised whenever decoding, mono mix or resampling changes what stored stems hold.
 _STORE_VERSION = "1"
 
+#: Length in samples of the blocks that `stem_powers` averages over; a divisor of what one audio
+#: token covers, for MERT's strides as for nano's.
+POWER_BLOCK = 320
+
 _MAX_OPEN_SONGS = 64
 _PROBE_BYTES = 65_536
 
@@ -56,6 +60,22 @@ def render(stems: np.ndarray, stem_gains_db: Mapping[str, float]) -> np.ndarray:
     for stem, samples in zip(STEMS, stems, strict=True):
         mix += np.float32(db_to_gain(stem_gains_db[stem])) * samples
     return mix
+
+
+def stem_powers(stems: np.ndarray, stem_gains_db: Mapping[str, float]) -> np.ndarray:
+    """Measure how loud each stem is in the mix, block by block.
+
+    Args:
+        stems: float32 of shape `(4, num_samples)`, in the order of `STEMS`.
+        stem_gains_db: gain of each stem in dB.
+
+    Returns:
+        float32 of shape `(num_blocks, 4)`: mean square of each stem over `POWER_BLOCK` samples.
+    """
+    num_blocks = stems.shape[1] // POWER_BLOCK
+    blocks = stems[:, : num_blocks * POWER_BLOCK].reshape(len(STEMS), num_blocks, POWER_BLOCK)
+    gains = np.array([db_to_gain(stem_gains_db[stem]) for stem in STEMS], dtype=np.float32)
+    return np.einsum("sbn,sbn->bs", blocks, blocks) / POWER_BLOCK * gains**2
 
 
 def content_identity(song: Song) -> str:
@@ -159,14 +179,16 @@ class RenderTransform:
                 `Recipe.to_row` that say what to mix among them.
 
         Returns:
-            The batch and `"audio"`: a float32 array of shape `(num_samples,)` for each row.
+            The batch, `"audio"`: a float32 array of shape `(num_samples,)` for each row, and
+            `"stem_powers"`: what `stem_powers` returns for it.
         """
         columns = ("source", "split", "song", "start_s", "duration_s", "stem_gains_db")
         missing = [column for column in columns if column not in batch]
         if missing:
             raise RecipeError(f"Rows without {', '.join(missing)} can't be rendered.")
         rows = zip(*(batch[column] for column in columns), strict=True)
-        return {**batch, "audio": [self._render(*row) for row in rows]}
+        audio, powers = zip(*(self._render(*row) for row in rows), strict=True)
+        return {**batch, "audio": list(audio), "stem_powers": list(powers)}
 
     def chunk_stems(
         self, source: str, split: str, song: str, start_s: float, duration_s: float
@@ -197,8 +219,11 @@ class RenderTransform:
         # Open maps would be pickled as copies of whole songs.
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def _render(self, source, split, song, start_s, duration_s, stem_gains_db) -> np.ndarray:
-        return render(self.chunk_stems(source, split, song, start_s, duration_s), stem_gains_db)
+    def _render(
+        self, source, split, song, start_s, duration_s, stem_gains_db
+    ) -> tuple[np.ndarray, np.ndarray]:
+        stems = self.chunk_stems(source, split, song, start_s, duration_s)
+        return render(stems, stem_gains_db), stem_powers(stems, stem_gains_db)
 
     def _stems(self, source: str, split: str, song: str) -> np.ndarray:
         key = (source, split, song)

@@ -13,7 +13,7 @@ from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 from mixing_buddy.collation import SFTCollator
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.modeling import MixingBuddyForConditionalGeneration, MixingBuddyProcessor
-from mixing_buddy.modeling.modeling_mixing_buddy import gain_loss_function
+from mixing_buddy.modeling.modeling_mixing_buddy import level_loss_function
 from mixing_buddy.presets import PRESETS
 from mixing_buddy.rendering import RenderTransform, parse_sources
 
@@ -23,7 +23,7 @@ LORA_TARGETS = (
 )
 
 #: Parts that start untrained and are trained in full beside the adapter.
-TRAINED_IN_FULL = ["multi_modal_projector", "layer_mix", "gain_head"]
+TRAINED_IN_FULL = ["multi_modal_projector", "layer_mix", "level_head"]
 
 
 @dataclass
@@ -51,34 +51,33 @@ class DataArguments:
 
 
 class MixingBuddySFTTrainer(SFTTrainer):
-    """TRL's ``SFTTrainer`` with the auxiliary gain loss.
+    """TRL's ``SFTTrainer`` with the auxiliary level loss.
 
     TRL computes the language-modelling loss from the headless model's states, not from the model's
-    own ``loss``, so the gain head's prediction is caught by a hook and its loss added here.
+    own ``loss``, so the level head's prediction is caught by a hook and its loss added here.
     """
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Return TRL's loss plus ``config.gain_loss_weight`` times the gain loss."""
+        """Return TRL's loss plus ``config.level_loss_weight`` times the level loss."""
         inputs = dict(inputs)
-        stem_gains_db = inputs.pop("stem_gains_db", None)
+        labels_db = inputs.pop("stem_levels_labels_db", None)
         heard: list = []
-        gain_head = next(
-            module for name, module in model.named_modules() if name.endswith("gain_head")
+        level_head = next(
+            module for name, module in model.named_modules() if name.endswith("level_head")
         )
-        hook = gain_head.register_forward_hook(lambda module, args, output: heard.append(output))
+        hook = level_head.register_forward_hook(lambda module, args, output: heard.append(output))
         try:
             result = super().compute_loss(
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
             )
         finally:
             hook.remove()
-        if stem_gains_db is None:
+        if labels_db is None:
             return result
-        gain_db = heard[0]
         mode = "train" if self.model.training else "eval"
-        error_db = (gain_db.detach() - stem_gains_db).abs().nanmean()
-        self._metrics[mode]["gain_mae_db"].append(self.accelerator.gather(error_db).mean().item())
-        weighted = self.model.config.gain_loss_weight * gain_loss_function(gain_db, stem_gains_db)
+        error_db = (heard[0].detach() - labels_db).abs().nanmean()
+        self._metrics[mode]["level_mae_db"].append(self.accelerator.gather(error_db).mean().item())
+        weighted = self.model.config.level_loss_weight * level_loss_function(heard[0], labels_db)
         if num_items_in_batch is not None:
             # Trainer then leaves it to the loss to average over accumulated batches.
             weighted = weighted / self.current_gradient_accumulation_steps

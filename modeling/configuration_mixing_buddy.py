@@ -79,9 +79,9 @@ class MixingBuddyConfig(PreTrainedConfig):
         projector_hidden_sizes (`list[int]`): widths of the projector's hidden layers.
         projector_dropouts (`list[float]`): dropout after each hidden layer, one for each.
         projector_hidden_act (`str`, defaults to `"gelu"`): activation after each hidden layer.
-        gain_stems (`list[str]`): stems whose gain the auxiliary head predicts.
-        gain_loss_weight (`float`, defaults to 0.05):
-            Weight of the auxiliary gain loss, which drives gradient into the projector.
+        level_stems (`list[str]`): stems whose level the auxiliary head predicts.
+        level_loss_weight (`float`, defaults to 0.05):
+            Weight of the auxiliary level loss, which drives gradient into the projector.
         initializer_range (`float`, defaults to 0.02): standard deviation of initial weights.
     """
 
@@ -104,8 +104,8 @@ class MixingBuddyConfig(PreTrainedConfig):
     projector_hidden_sizes: list[int] | tuple[int, ...] = (2048, 4096, 4096, 2048)
     projector_dropouts: list[float] | tuple[float, ...] = (0.3, 0.2, 0.1, 0.1)
     projector_hidden_act: str = "gelu"
-    gain_stems: list[str] | tuple[str, ...] = ("bass", "drums", "other", "vocals")
-    gain_loss_weight: float | int = 0.05
+    level_stems: list[str] | tuple[str, ...] = ("bass", "drums", "other", "vocals")
+    level_loss_weight: float | int = 0.05
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 

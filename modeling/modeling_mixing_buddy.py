@@ -18,8 +18,8 @@ from transformers.utils import can_return_tuple, torch_compilable_check
 
 from .configuration_mixing_buddy import MixingBuddyConfig
 
-#: The gain head predicts gains divided by this, so that its targets are of order 1.
-GAIN_SCALE_DB = 6.0
+#: The level head predicts levels in dB divided by this, so that its targets are of order 1.
+LEVEL_SCALE_DB = 10.0
 
 
 @dataclass
@@ -29,12 +29,12 @@ class MixingBuddyModelOutputWithPast(BaseModelOutputWithPast):
     Args:
         audio_embeds (`torch.Tensor` of shape `(num_audio_tokens, hidden_size)`, *optional*):
             Projected audio embeddings of all clips of the batch, one after another.
-        gain_db (`torch.Tensor` of shape `(batch_size, num_stems)`, *optional*):
-            Gains that the auxiliary head hears on each of `config.gain_stems`, in dB.
+        stem_levels_db (`torch.Tensor` of shape `(num_audio_tokens, num_stems)`, *optional*):
+            Levels that the auxiliary head hears, in dB relative to the sample's common reference.
     """
 
     audio_embeds: torch.Tensor | None = None
-    gain_db: torch.Tensor | None = None
+    stem_levels_db: torch.Tensor | None = None
 
 
 @dataclass
@@ -43,11 +43,12 @@ class MixingBuddyCausalLMOutputWithPast(ModelOutput):
 
     Args:
         loss (`torch.Tensor` of shape `()`, *optional*): language-modelling loss, plus the weighted
-            gain loss where gains were given.
-        gain_loss (`torch.Tensor` of shape `()`, *optional*): the auxiliary loss, unweighted.
+            level loss where levels were given.
+        level_loss (`torch.Tensor` of shape `()`, *optional*): the auxiliary loss, unweighted.
         logits (`torch.Tensor` of shape `(batch_size, sequence_length, vocab_size)`): scores.
-        gain_db (`torch.Tensor` of shape `(batch_size, num_stems)`, *optional*): gains that the
-            auxiliary head hears on each of `config.gain_stems`, in dB.
+        stem_levels_db (`torch.Tensor` of shape `(num_audio_tokens, num_stems)`, *optional*): level
+            of each of `config.level_stems` that the auxiliary head hears at each audio token, in dB
+            relative to the sample's common reference.
         past_key_values (`Cache`, *optional*): key and value states of the language model.
         hidden_states (`tuple[torch.Tensor]`, *optional*): states of the language model.
         attentions (`tuple[torch.Tensor]`, *optional*): attentions of the language model.
@@ -56,9 +57,9 @@ class MixingBuddyCausalLMOutputWithPast(ModelOutput):
     """
 
     loss: torch.Tensor | None = None
-    gain_loss: torch.Tensor | None = None
+    level_loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
-    gain_db: torch.Tensor | None = None
+    stem_levels_db: torch.Tensor | None = None
     past_key_values: Cache | None = None
     hidden_states: tuple[torch.Tensor] | None = None
     attentions: tuple[torch.Tensor] | None = None
@@ -120,44 +121,44 @@ class MixingBuddyProjector(nn.Module):
         return self.layers(frames.reshape(num_clips, -1, frame_size * self.pooling_factor))
 
 
-class MixingBuddyGainHead(nn.Module):
-    """Predicts each stem's gain from a sample's mean audio embedding.
+class MixingBuddyLevelHead(nn.Linear):
+    """Predicts from each audio embedding how loud every stem is in that stretch of the clip.
 
-    It reads the projector's output directly, so its loss reaches the projector without passing
-    through the language model, where the published system's gradient vanished.
+    The strong form of the auxiliary loss. It reads the projector's output directly, so its gradient
+    reaches the projector without passing through the language model, where the published system's
+    vanished; it is linear, so what it reads is easy for the language model to read too; and it has
+    a target for every stem at every audio token, where the answer has one for a whole clip.
     """
 
     def __init__(self, config: MixingBuddyConfig):
-        super().__init__()
-        hidden_size = config.text_config.hidden_size
-        self.hidden = nn.Linear(hidden_size, hidden_size)
-        self.out = nn.Linear(hidden_size, len(config.gain_stems))
+        super().__init__(config.text_config.hidden_size, len(config.level_stems))
 
-    def forward(self, inputs_embeds: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Predict gains.
+    def forward(self, audio_embeds: torch.Tensor) -> torch.Tensor:
+        """Predict levels.
 
         Args:
-            inputs_embeds: `torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`.
-            mask: `torch.Tensor` of shape `(batch_size, sequence_length)`, true at audio positions.
+            audio_embeds: `torch.Tensor` of shape `(num_audio_tokens, hidden_size)`.
 
         Returns:
-            `torch.Tensor` of shape `(batch_size, num_stems)`, in dB.
+            `torch.Tensor` of shape `(num_audio_tokens, num_stems)`: level of each of
+            `config.level_stems` in dB relative to the sample's common reference.
         """
-        weights = mask.to(inputs_embeds.dtype)
-        weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
-        pooled = torch.einsum("bs,bsd->bd", weights, inputs_embeds)
-        return self.out(nn.functional.gelu(self.hidden(pooled))) * GAIN_SCALE_DB
+        return super().forward(audio_embeds) * LEVEL_SCALE_DB
 
 
-def gain_loss_function(gain_db: torch.Tensor, stem_gains_db: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error of predicted gains, in units of `GAIN_SCALE_DB` squared.
+def level_loss_function(
+    stem_levels_db: torch.Tensor, stem_levels_labels_db: torch.Tensor
+) -> torch.Tensor:
+    """Return the mean squared error of predicted levels, in units of `LEVEL_SCALE_DB` squared.
 
     Args:
-        gain_db: `torch.Tensor` of shape `(batch_size, num_stems)`, predictions in dB.
-        stem_gains_db: `torch.Tensor` of the same shape, true gains in dB, NaN where unknown.
+        stem_levels_db: `torch.Tensor` of shape `(num_audio_tokens, num_stems)`, predictions in dB.
+        stem_levels_labels_db: `torch.Tensor` of the same shape, true levels in dB, NaN where
+            unknown.
     """
-    known = ~torch.isnan(stem_gains_db)
-    error = (gain_db - torch.where(known, stem_gains_db, 0.0)).float() / GAIN_SCALE_DB
+    known = ~torch.isnan(stem_levels_labels_db)
+    labels_db = torch.where(known, stem_levels_labels_db, 0.0)
+    error = (stem_levels_db.float() - labels_db) / LEVEL_SCALE_DB
     return (error.square() * known).sum() / known.sum().clamp(min=1)
 
 
@@ -190,7 +191,7 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         self.layer_mix = MixingBuddyLayerMix(config.audio_config.num_hidden_layers + 1)
         self.multi_modal_projector = MixingBuddyProjector(config)
         self.language_model = AutoModel.from_config(config.text_config)
-        self.gain_head = MixingBuddyGainHead(config)
+        self.level_head = MixingBuddyLevelHead(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -305,7 +306,7 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         r"""Run the model; arguments as in [`MixingBuddyForConditionalGeneration.forward`]."""
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-        audio_embeds = gain_db = None
+        audio_embeds = stem_levels_db = None
         if input_values is not None:
             audio_embeds = self.get_audio_features(
                 input_values, input_values_mask, input_features, return_dict=True
@@ -315,7 +316,7 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, audio_embeds)
         if audio_embeds is not None:
             inputs_embeds = inputs_embeds.masked_scatter(mask.unsqueeze(-1), audio_embeds)
-            gain_db = self.gain_head(inputs_embeds, mask)
+            stem_levels_db = self.level_head(audio_embeds)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -330,12 +331,12 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             audio_embeds=audio_embeds,
-            gain_db=gain_db,
+            stem_levels_db=stem_levels_db,
         )
 
 
 class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, GenerationMixin):
-    """Mixing Buddy with a language-model head, and a head that hears each stem's gain."""
+    """Mixing Buddy with a language-model head."""
 
     _tied_weights_keys = {  # noqa: RUF012
         "lm_head.weight": "model.language_model.embed_tokens.weight"
@@ -373,7 +374,7 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
-        stem_gains_db: torch.Tensor | None = None,
+        stem_levels_labels_db: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
@@ -398,8 +399,9 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
                 *optional*): embeddings instead of `input_ids`.
             labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*): tokens
                 to learn, -100 elsewhere.
-            stem_gains_db (`torch.Tensor` of shape `(batch_size, num_stems)`, *optional*): gain of
-                each of `config.gain_stems` in dB for the auxiliary loss, NaN where unknown.
+            stem_levels_labels_db (`torch.Tensor` of shape `(num_audio_tokens, num_stems)`,
+                *optional*): true levels for the auxiliary loss, in dB relative to the sample's
+                common reference, NaN where unknown.
             use_cache (`bool`, *optional*): return states for later positions.
             logits_to_keep (`int` or `torch.Tensor`, defaults to 0): compute only the last logits.
             kwargs: passed to the language model and the loss.
@@ -424,13 +426,13 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
         )
         hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
         logits = self.lm_head(hidden_states)
-        loss = gain_loss = None
+        loss = level_loss = None
         if labels is not None:
             vocab_size = self.config.text_config.vocab_size
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=vocab_size, **kwargs)
-            if stem_gains_db is not None and outputs.gain_db is not None:
-                gain_loss = gain_loss_function(outputs.gain_db, stem_gains_db)
-                weighted = self.config.gain_loss_weight * gain_loss
+            if stem_levels_labels_db is not None and outputs.stem_levels_db is not None:
+                level_loss = level_loss_function(outputs.stem_levels_db, stem_levels_labels_db)
+                weighted = self.config.level_loss_weight * level_loss
                 num_items = kwargs.get("num_items_in_batch")
                 if num_items is not None:
                     # Under gradient accumulation the loss above is this part's share of the batch.
@@ -438,9 +440,9 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
                 loss = loss + weighted
         return MixingBuddyCausalLMOutputWithPast(
             loss=loss,
-            gain_loss=gain_loss,
+            level_loss=level_loss,
             logits=logits,
-            gain_db=outputs.gain_db,
+            stem_levels_db=outputs.stem_levels_db,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
