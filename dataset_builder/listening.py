@@ -15,6 +15,7 @@ from mixing_buddy.audio import write_audio
 from mixing_buddy.errors import OutputError, RecipeError
 from mixing_buddy.labels import decode_labels
 from mixing_buddy.rendering import RenderTransform, parse_sources
+from mixing_buddy.rows import open_rows, spread
 from mixing_buddy.schema import SINGLE_MIX
 
 #: Columns of the index beside the file's name.
@@ -34,17 +35,13 @@ def select_rows(
     Raises:
         RecipeError: there is no such data set, config, split or uid.
     """
-    try:
-        rows = datasets.load_dataset(str(dataset), mode, split=split)
-    except (FileNotFoundError, ValueError) as error:
-        raise RecipeError(f"{dataset}: {mode}, split {split!r} can't be opened: {error}") from error
+    rows = open_rows(dataset, mode, split)
     if uid is not None:
         found = [index for index, value in enumerate(rows["uid"]) if value == uid]
         if not found:
             raise RecipeError(f"{dataset}: no row {uid!r} in split {split!r}.")
         return rows.select(found)
-    count = min(limit, len(rows))
-    return rows.select([index * len(rows) // count for index in range(count)])
+    return spread(rows, limit)
 
 
 def render_rows(

@@ -112,18 +112,17 @@ def answer_rows(
     Returns:
         The rows, without audio, and the answers.
     """
-    from datasets import load_dataset
     from tqdm.auto import tqdm
 
     from mixing_buddy.labels import decode_labels
     from mixing_buddy.rendering import RenderTransform, parse_sources
+    from mixing_buddy.rows import open_rows, spread
 
-    table = load_dataset(dataset, config, split=split)
+    table = open_rows(dataset, config, split)
     if prompt_category is not None:
         kinds = decode_labels({"prompt_category": table["prompt_category"][:]})["prompt_category"]
         table = table.select([i for i, kind in enumerate(kinds) if kind == prompt_category])
-    if limit is not None and len(table) > limit:
-        table = table.select([index * len(table) // limit for index in range(limit)])
+    table = spread(table, limit)
     rows = [decode_labels(row) for row in table]
     rendered = table.with_transform(RenderTransform(parse_sources(songs)))
     answers: list[str] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm.auto import tqdm
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from mixing_buddy import prompts
 from mixing_buddy.advice import parse_advice
@@ -17,7 +18,7 @@ from mixing_buddy.combining import SongAdvice, WindowAdvice, combine
 from mixing_buddy.conversations import to_messages
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.modeling import MixingBuddyForConditionalGeneration, MixingBuddyProcessor
-from mixing_buddy.stems import ADVISED_STEMS
+from mixing_buddy.stems import ADVISED_STEMS, STEMS
 from mixing_buddy.windows import Window, read_windows
 
 
@@ -85,6 +86,7 @@ class MixingBuddy:
         samples: Sequence[Sequence[np.ndarray]],
         instructions: Sequence[str],
         *,
+        silent_stems: Sequence[Sequence[str]] | None = None,
         progress: bool = False,
     ) -> list[str]:
         """Answer questions about clips, by greedy decoding.
@@ -92,12 +94,15 @@ class MixingBuddy:
         Args:
             samples: for each question its clips, mono at 24 kHz, of shape `(num_samples,)`.
             instructions: the questions, as many as samples.
+            silent_stems: for each question the stems that are known not to sound, which the answer
+                shall not name; None where nothing is known.
             progress: show a progress bar.
 
         Returns:
             The answers.
         """
         answers: list[str] = []
+        silent_stems = silent_stems or [()] * len(samples)
         starts = range(0, len(samples), self.batch_size)
         for start in tqdm(starts, desc="Listening", unit="batch", disable=not progress):
             batch = slice(start, start + self.batch_size)
@@ -108,11 +113,23 @@ class MixingBuddy:
                 add_generation_prompt=True,
                 processor_kwargs={"padding_side": "left"},
             ).to(self.model.device)
-            tokens = self.model.generate(**inputs, do_sample=False, max_new_tokens=96)
+            silenced = [self._silence(stems) for stems in silent_stems[batch]]
+            tokens = self.model.generate(
+                **inputs,
+                do_sample=False,
+                max_new_tokens=96,
+                logits_processor=LogitsProcessorList([_Silence(silenced)]),
+            )
             tokens = tokens[:, inputs["input_ids"].shape[1] :]
             texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
             answers += [text.strip() for text in texts]
         return answers
+
+    def _silence(self, stems: Sequence[str]) -> list[int]:
+        """List the tokens that begin the name of one of the stems."""
+        words = [form + stem for stem in stems for form in ("", " ")]
+        words += [word.removesuffix("s") for word in words if word.endswith(("vocals", "drums"))]
+        return [self.processor.tokenizer.encode(word)[0] for word in words]
 
     def advise(
         self,
@@ -157,6 +174,7 @@ class MixingBuddy:
         texts = self.answer(
             [[window.clip] for window, _ in asked],
             [_question(window, stem) for window, stem in asked],
+            silent_stems=[set(STEMS) - set(window.audible_stems) for window, _ in asked],
             progress=progress,
         )
         answers = [
@@ -166,6 +184,24 @@ class MixingBuddy:
             for (window, stem), text in zip(asked, texts, strict=True)
         ]
         return combine(answers, anchor=anchor, notes=_notes(windows))
+
+
+class _Silence(LogitsProcessor):
+    """Keeps each row of a batch from saying its tokens.
+
+    Args:
+        tokens: for each row the ids of tokens that it shall not say.
+    """
+
+    def __init__(self, tokens: Sequence[Sequence[int]]):
+        self.rows = [row for row, ids in enumerate(tokens) for _ in ids]
+        self.ids = [token for ids in tokens for token in ids]
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
+        """Return scores of shape `(batch_size, vocab_size)` with those tokens ruled out."""
+        scores = scores.clone()
+        scores[self.rows, self.ids] = -torch.inf
+        return scores
 
 
 def _question(window: Window, anchor: str) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from datasets import Dataset, get_dataset_config_names, load_dataset
+from datasets import Dataset, load_dataset
 
 from mixing_buddy.labels import decode_labels
 from mixing_buddy.loudness import db_to_gain, loudness_lufs, rms_dbfs
 from mixing_buddy.rendering import RenderTransform, parse_sources, render
+from mixing_buddy.rows import list_configs, spread
 from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.stems import STEMS
 
@@ -76,7 +77,7 @@ def inspect_dataset(dataset: str, songs: Sequence[str], *, num_examples: int = 3
     transform = RenderTransform(parse_sources(songs)) if songs else None
     return [
         _inspect_mode(name, load_dataset(dataset, name), transform, num_examples)
-        for name in get_dataset_config_names(dataset)
+        for name in list_configs(dataset)
     ]
 
 
@@ -117,16 +118,10 @@ def _inspect_mode(
     plots = [("Gain on the target", _histogram({"target": largest["gain_db"]}, "gain in dB"))]
     examples = []
     if transform is not None:
-        plots += _level_plots(_spread(largest, MEASURED_ROWS), transform)
+        plots += _level_plots(spread(largest, MEASURED_ROWS), transform)
         shown = splits.get("test", largest)
-        examples = [_example(decode_labels(row), transform) for row in _spread(shown, num_examples)]
+        examples = [_example(decode_labels(row), transform) for row in spread(shown, num_examples)]
     return ModePage(name, sizes, counts, plots, examples)
-
-
-def _spread(rows: Dataset, count: int) -> Dataset:
-    """Take `count` rows, evenly spread."""
-    count = min(count, len(rows))
-    return rows.select([index * len(rows) // count for index in range(count)])
 
 
 def _level_plots(rows: Dataset, transform: RenderTransform) -> list[tuple[str, str]]:

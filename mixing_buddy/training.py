@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets import Dataset, concatenate_datasets, get_dataset_split_names, load_dataset
+from datasets import Dataset, concatenate_datasets, get_dataset_split_names
 from peft import LoraConfig
 from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
@@ -16,6 +16,7 @@ from mixing_buddy.modeling import MixingBuddyForConditionalGeneration, MixingBud
 from mixing_buddy.modeling.modeling_mixing_buddy import level_loss_function
 from mixing_buddy.presets import PRESETS
 from mixing_buddy.rendering import RenderTransform, parse_sources
+from mixing_buddy.rows import open_rows, spread
 
 #: Every linear layer of the language model, and none of the audio encoder's, which share suffixes.
 LORA_TARGETS = (
@@ -102,16 +103,14 @@ def load_rows(args: DataArguments, split: str, max_rows: int | None = None) -> D
     """
     config = args.dataset_config
     parts = [
-        load_dataset(dataset, config, split=split)
+        open_rows(dataset, config, split)
         for dataset in args.dataset
         if split in get_dataset_split_names(dataset, config)
     ]
     if not parts:
         raise MixingBuddyError(f"No split {split!r} in {', '.join(args.dataset)}.")
     rows = concatenate_datasets(parts)
-    if max_rows is not None and len(rows) > max_rows:
-        rows = rows.select([index * len(rows) // max_rows for index in range(max_rows)])
-    return rows.with_transform(RenderTransform(parse_sources(args.songs)))
+    return spread(rows, max_rows).with_transform(RenderTransform(parse_sources(args.songs)))
 
 
 def build_model(model_args: ModelConfig):

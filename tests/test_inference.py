@@ -104,7 +104,7 @@ def test_errors_say_what_to_do(nano, tmp_path, write_song):
         nano.advise(EXAMPLE, anchor="other")
     with pytest.raises(MixingBuddyError, match="no fader guitar"):
         nano.advise(EXAMPLE, faders_db={"guitar": 3.0})
-    with pytest.raises(MixingBuddyError, match="only the stems of a folder have faders"):
+    with pytest.raises(MixingBuddyError, match="only be moved on a folder of stems"):
         nano.advise(EXAMPLE / "bass.flac", faders_db={"bass": 3.0})
     silent = write_song(tmp_path / "quiet", silent=("bass", "vocals"))
     with pytest.raises(MixingBuddyError, match="nothing to judge"):

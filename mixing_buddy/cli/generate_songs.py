@@ -21,7 +21,7 @@ def generate_songs(
         typer.Option(
             min=0, help="Standard deviation of each stem's level around the usual balance, in dB."
         ),
-    ] = 1.5,
+    ] = 2.5,
     soundfont: Annotated[
         list[Path] | None,
         typer.Option(

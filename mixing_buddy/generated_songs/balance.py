@@ -23,6 +23,11 @@ from mixing_buddy.stems import STEMS
 #: ``benchmarks/stem_balance_convention.py`` computes both.
 CONVENTION_LU: Mapping[str, float] = {"bass": -2.5, "drums": -2.5, "other": -2.5, "vocals": 0.0}
 
+#: Standard deviation in dB of each stem's level around the convention: what engineers differ by on
+#: the same song, from The Mix Evaluation Dataset (2.9 with all engineers, 2.4 without outlying
+#: ones; faders and raw loudness only). See ``docs/consensus.md``.
+DEFAULT_SPREAD_DB = 2.5
+
 #: Range that the loudness of a finished mix is drawn from, in LUFS.
 MIX_LOUDNESS_LUFS = (-20.0, -16.0)
 _PEAK_CEILING = 0.98

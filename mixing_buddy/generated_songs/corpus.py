@@ -12,6 +12,7 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from mixing_buddy.generated_songs.balance import DEFAULT_SPREAD_DB
 from mixing_buddy.generated_songs.song import (
     DEFAULT_SAMPLE_RATE,
     GENERATOR_VERSION,
@@ -32,7 +33,7 @@ def generate_songs(
     seed: int = 0,
     split: str = "train",
     duration_s: float = 40.0,
-    spread_db: float = 1.5,
+    spread_db: float = DEFAULT_SPREAD_DB,
     soundfonts: Sequence[str | Path] = (),
     num_proc: int = 1,
     sample_rate: int = DEFAULT_SAMPLE_RATE,

@@ -10,7 +10,11 @@ import numpy as np
 
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.generated_songs import effects, instruments
-from mixing_buddy.generated_songs.balance import balance_stems, integrated_loudness_lufs
+from mixing_buddy.generated_songs.balance import (
+    DEFAULT_SPREAD_DB,
+    balance_stems,
+    integrated_loudness_lufs,
+)
 from mixing_buddy.generated_songs.composition import compose_plan
 from mixing_buddy.generated_songs.soundfonts import check_soundfonts
 from mixing_buddy.stems import STEMS
@@ -48,7 +52,7 @@ def generate_song(
     split: str = "train",
     *,
     duration_s: float = 40.0,
-    spread_db: float = 1.5,
+    spread_db: float = DEFAULT_SPREAD_DB,
     soundfonts: Sequence[str | Path] = (),
     sample_rate: int = DEFAULT_SAMPLE_RATE,
 ) -> tuple[dict[str, np.ndarray], dict[str, object]]:

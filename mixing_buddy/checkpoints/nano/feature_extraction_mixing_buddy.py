@@ -1,0 +1,1 @@
+../../../modeling/feature_extraction_mixing_buddy.py

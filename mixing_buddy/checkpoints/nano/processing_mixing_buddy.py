@@ -1,0 +1,1 @@
+../../../modeling/processing_mixing_buddy.py
