@@ -148,7 +148,7 @@ def test_finished_songs_are_kept_and_more_can_be_added(soundfont: Path, tmp_path
         "song.json",
         "vocals.flac",
     ]
-    with pytest.raises(GenerationError, match=r"song-00000.*spread_db is 1\.5, now 3\.0"):
+    with pytest.raises(GenerationError, match=r"song-00000.*spread_db is 2\.5, now 3\.0"):
         generate_songs(tmp_path, count=1, spread_db=3.0, **settings)
     (first / "song.json").unlink()
     with pytest.raises(GenerationError, match="in the way"):
