@@ -160,12 +160,11 @@ def _explanations(windows: Sequence[WindowAdvice], anchor: str | None) -> Iterat
 
 def _say(explanation: _Explanation, windows: Sequence[WindowAdvice]) -> str:
     """Put an explanation that no single answer states into words."""
-    anchors = [w.anchor for w in windows if w.anchor != explanation.stem]
-    if not anchors:
-        anchors = [stem for w in windows for stem in w.stems if stem != explanation.stem]
-    return prompts.response(
-        0, explanation.category, target=explanation.stem or windows[0].anchor, anchor=anchors[0]
-    )
+    if explanation.stem is None:
+        return "The answers disagree about what is off: on this evidence, no fader needs to move."
+    stems = [window.anchor for window in windows] + [s for window in windows for s in window.stems]
+    anchor = next(stem for stem in stems if stem != explanation.stem)
+    return prompts.response(0, explanation.category, target=explanation.stem, anchor=anchor)
 
 
 def _middle_db(min_db: float | None, max_db: float | None) -> float:

@@ -162,12 +162,12 @@ def _histogram(values: Mapping[str, Sequence[float]], label: str) -> str:
     """Draw a histogram for each name, as a data address."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6, 2.6), layout="constrained")
+    figure = Figure(figsize=(4.3, 2.5), layout="constrained")
     axes = figure.add_subplot()
     everything = np.concatenate([np.asarray(v, dtype=float) for v in values.values()])
     bins = np.histogram_bin_edges(everything, bins=40) if everything.size else 1
     for name, numbers in values.items():
-        axes.hist(numbers, bins=bins, histtype="stepfilled", alpha=0.5, label=name)
+        axes.hist(numbers, bins=bins, histtype="stepfilled", alpha=0.45, label=name)
     axes.set_xlabel(label)
     axes.set_ylabel("rows")
     if len(values) > 1:

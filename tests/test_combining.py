@@ -1,8 +1,10 @@
 """Combining answers on windows: the explanation that fits them best."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mixing_buddy.advice import Advice
+from mixing_buddy.advice import Advice, parse_advice
 from mixing_buddy.combining import WindowAdvice, combine
 from mixing_buddy.flaws import FLAWS, Category, Direction
 from mixing_buddy.stems import ADVISED_STEMS
@@ -62,6 +64,34 @@ def test_a_draw_moves_no_fader():
     song = combine([window("drums", BALANCED), window("drums", advice("bass", Category.LOUD))])
     assert song.direction is Direction.NONE
     assert song.stem is song.min_db is song.max_db is None
+
+
+def test_a_verdict_that_no_answer_states_is_put_into_words():
+    # Two answers that cancel each other out: nothing is off, though nobody said so.
+    raise_it, lower_it = advice("bass", Category.QUIET), advice("bass", Category.LOUD)
+    song = combine([window("vocals", raise_it), window("vocals", lower_it)])
+    assert song.direction is Direction.NONE
+    assert parse_advice(song.text).direction is Direction.NONE
+    # Only the stem that is off was asked as anchor.
+    song = combine([window("vocals", advice("drums", Category.LOUD), ["drums", "vocals"])] * 2)
+    assert parse_advice(song.text).stem == song.stem
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_whatever_is_answered_there_is_advice_in_words(data):
+    answers = [BALANCED, Advice("Hm."), *(advice(s, c) for s in ADVISED_STEMS for c in FLAWED)]
+    stems = st.sampled_from([("bass", "drums"), ("drums", "vocals"), ADVISED_STEMS])
+    windows = []
+    for _ in range(data.draw(st.integers(1, 5))):
+        heard = data.draw(stems)
+        asked = data.draw(st.sampled_from(heard))
+        windows.append(window(asked, data.draw(st.sampled_from(answers)), heard))
+    song = combine(windows)
+    told = parse_advice(song.text)
+    assert 0 <= song.num_agreeing <= len(windows)
+    if song.direction is not None and song.text.count(" ") > 2:
+        assert (told.stem, told.direction) == (song.stem, song.direction)
 
 
 def test_a_known_anchor_is_never_the_one_to_move():
