@@ -22,12 +22,13 @@ def sample_rows(count: int = 8) -> list[dict]:
         category, target, anchor = choices[index % len(choices)]
         tone = np.sin(2 * np.pi * 200 * 1.5**index * np.arange(48_000) / 24_000)
         clip = tone + 0.1 * rng.standard_normal(48_000)
+        powers = rng.random((48_000 // POWER_BLOCK, len(STEMS))) * [0.5, 0.1, 0.01, 0.4]
         rows.append(
             {
                 "clips": [clip.astype(np.float32)],
                 "instruction": "Which stem is off?",
                 "response": prompts.response(index, category, target=target, anchor=anchor),
-                "stem_powers": [rng.random((48_000 // POWER_BLOCK, len(STEMS)), np.float32)],
+                "stem_powers": [powers.astype(np.float32)],
             }
         )
     return rows
