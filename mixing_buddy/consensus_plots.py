@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,12 +9,12 @@ import numpy as np
 from mixing_buddy.consensus import (
     MEAN,
     Consensus,
-    ConsensusError,
     EngineerBalance,
     group_by_song,
     relative_levels,
 )
 from mixing_buddy.consensus_spread import Estimate, Spread
+from mixing_buddy.plotting import new_figure, to_png
 from mixing_buddy.stems import STEMS
 
 #: More songs than this make no readable picture; those with most engineers are shown.
@@ -40,7 +39,7 @@ def plot_levels(balances: Sequence[EngineerBalance], agreed: Sequence[Consensus]
     songs = group_by_song(balances)
     shown = sorted(agreed, key=lambda one: len(songs[one.song]), reverse=True)[:MAX_SONGS]
     stems = [stem for stem in STEMS if stem != anchor]
-    figure = _figure(2.6 + 3.0 * len(stems), 1.6 + 0.34 * len(shown))
+    figure = new_figure(2.6 + 3.0 * len(stems), 1.6 + 0.34 * len(shown))
     all_axes = figure.subplots(1, len(stems), sharex=True, sharey=True)
     for axes, stem in zip(all_axes, stems, strict=True):
         for row, one in enumerate(shown):
@@ -78,7 +77,7 @@ def plot_levels(balances: Sequence[EngineerBalance], agreed: Sequence[Consensus]
     )
     all_axes[0].set_ylim(len(shown) - 0.4, -0.6)
     _legend(figure, all_axes)
-    return _png(figure)
+    return to_png(figure)
 
 
 def plot_pairs(spread: Spread, kept: Spread, default_spread_db: float) -> bytes:
@@ -92,7 +91,7 @@ def plot_pairs(spread: Spread, kept: Spread, default_spread_db: float) -> bytes:
     Returns:
         A PNG.
     """
-    figure = _figure(9.0, 4.4)
+    figure = new_figure(9.0, 4.4)
     axes = figure.subplots()
     pairs = list(spread.pairs)
     rng = np.random.default_rng(0)
@@ -117,12 +116,12 @@ def plot_pairs(spread: Spread, kept: Spread, default_spread_db: float) -> bytes:
     axes.set_ylabel("how far engineers of one song differ\nin relative level (dB)")
     axes.grid(axis="y", linewidth=0.3)
     _legend(figure, [axes])
-    return _png(figure)
+    return to_png(figure)
 
 
 def plot_stems(spread: Spread, kept: Spread, default_spread_db: float) -> bytes:
     """Draw the natural spread of each stem that the pairs imply; arguments as for `plot_pairs`."""
-    figure = _figure(7.6, 4.2)
+    figure = new_figure(7.6, 4.2)
     axes = figure.subplots()
     series = (
         ("o", "#0072B2", "all mixes: SD", spread.stem_sd_db, spread.mean_sd_db),
@@ -144,7 +143,7 @@ def plot_stems(spread: Spread, kept: Spread, default_spread_db: float) -> bytes:
     axes.set_ylabel("natural spread of a stem's level (dB)")
     axes.grid(axis="y", linewidth=0.3)
     _legend(figure, [axes])
-    return _png(figure)
+    return to_png(figure)
 
 
 def _bars(
@@ -186,20 +185,3 @@ def _row_label(one: Consensus, num_mixes: int) -> str:
 
 def _words(anchor: str) -> str:
     return "mean of stems" if anchor == MEAN else anchor
-
-
-def _figure(width_in: float, height_in: float):
-    try:
-        # A figure without pyplot needs no display and keeps no state.
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConsensusError('Plots need matplotlib: pip install "mixing-buddy[plots]".') from error
-    return Figure(figsize=(width_in, height_in), layout="constrained")
-
-
-def _png(figure) -> bytes:
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()

@@ -111,13 +111,23 @@ def answer_rows(
 
     Returns:
         The rows, without audio, and the answers.
+
+    Raises:
+        RecipeError: there is no such data set, or its answers name no single stem.
     """
     from tqdm.auto import tqdm
 
+    from mixing_buddy.errors import RecipeError
     from mixing_buddy.labels import decode_labels
     from mixing_buddy.rendering import RenderTransform, parse_sources
     from mixing_buddy.rows import open_rows, spread
+    from mixing_buddy.schema import DIFFERENTIAL
 
+    if config == DIFFERENTIAL:
+        raise RecipeError(
+            f"{dataset}: {config} asks for changes in dB, not for one stem and direction: it can't "
+            "be graded this way. Choose single_mix or stems."
+        )
     table = open_rows(dataset, config, split)
     if prompt_category is not None:
         kinds = decode_labels({"prompt_category": table["prompt_category"][:]})["prompt_category"]

@@ -17,6 +17,7 @@ from datasets import Dataset, load_dataset
 
 from mixing_buddy.labels import decode_labels
 from mixing_buddy.loudness import db_to_gain, loudness_lufs, rms_dbfs
+from mixing_buddy.plotting import new_figure, to_png
 from mixing_buddy.rendering import RenderTransform, parse_sources, render
 from mixing_buddy.rows import list_configs, spread
 from mixing_buddy.songs import SAMPLE_RATE
@@ -160,9 +161,7 @@ def _example(row: Mapping[str, Any], transform: RenderTransform) -> Example:
 
 def _histogram(values: Mapping[str, Sequence[float]], label: str) -> str:
     """Draw a histogram for each name, as a data address."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.3, 2.5), layout="constrained")
+    figure = new_figure(4.3, 2.5)
     axes = figure.add_subplot()
     everything = np.concatenate([np.asarray(v, dtype=float) for v in values.values()])
     bins = np.histogram_bin_edges(everything, bins=40) if everything.size else 1
@@ -172,15 +171,12 @@ def _histogram(values: Mapping[str, Sequence[float]], label: str) -> str:
     axes.set_ylabel("rows")
     if len(values) > 1:
         axes.legend(frameon=False, fontsize="small")
-    axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return _picture(figure)
 
 
 def _waveforms(stems: Mapping[str, np.ndarray], gains_db: Mapping[str, float]) -> str:
     """Draw the stems below one another on one scale, as a data address."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    figure = new_figure(9.0, 3.6)
     all_axes = figure.subplots(len(stems), sharex=True, sharey=True)
     for axes, (stem, samples) in zip(all_axes, stems.items(), strict=True):
         # Extremes of 20 ms blocks draw the same picture as all samples, a hundred times faster.
@@ -190,15 +186,14 @@ def _waveforms(stems: Mapping[str, np.ndarray], gains_db: Mapping[str, float]) -
         moved = f"{gains_db[stem]:+.1f} dB" if gains_db[stem] else ""
         axes.set_ylabel(f"{stem}\n{moved}", rotation=0, ha="right", va="center")
         axes.set_yticks([])
-        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["left"].set_visible(False)
     all_axes[-1].set_xlabel("seconds")
-    return _png(figure)
+    return _picture(figure)
 
 
-def _png(figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _picture(figure) -> str:
+    """Render a figure as a data address."""
+    return "data:image/png;base64," + base64.b64encode(to_png(figure, dpi=110)).decode()
 
 
 def _mp3(clip: np.ndarray) -> str:

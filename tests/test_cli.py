@@ -61,6 +61,8 @@ def test_advise_speaks_json():
         (["advise", EXAMPLE, "--anchor", "cowbell"], "choose one of"),
         (["build", "nowhere", "--out", "out"], "nowhere"),
         (["evaluate", "nowhere", "--songs", "nowhere"], "nowhere"),
+        (["evaluate", "nowhere", "--songs", "nowhere", "--mode", "differential"], "single_mix"),
+        (["inspect", "nowhere"], "nowhere"),
     ],
 )
 def test_mistakes_get_one_line_and_no_traceback(tmp_path, arguments, message):
@@ -78,6 +80,11 @@ def test_from_songs_to_a_graded_model(song_root, tmp_path):
     rendered = run("render", dataset, "--songs", song_root, "--out", mixes, "--limit", 2)
     assert rendered.returncode == 0, rendered.stderr
     assert len(list(mixes.glob("*.wav"))) == 2
+    page = run("inspect", dataset, "--songs", song_root, "--out", tmp_path / "page.html")
+    assert page.returncode == 0, page.stderr
+    html = (tmp_path / "page.html").read_text()
+    assert html.count("<audio") == 3
+    assert "no_error" in html
     graded = run("evaluate", dataset, "--songs", song_root, "--limit", 6, "--out", report)
     assert graded.returncode == 0, graded.stderr
     result = json.loads((report / "report.json").read_text())
