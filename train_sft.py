@@ -22,7 +22,9 @@ def main() -> None:
     from trl import ModelConfig, SFTConfig, TrlParser
 
     from mixing_buddy.errors import MixingBuddyError
-    from mixing_buddy.training import DataArguments, build_trainer, checkpoint_to_resume
+    from mixing_buddy.training.arguments import DataArguments
+    from mixing_buddy.training.resuming import checkpoint_to_resume
+    from mixing_buddy.training.sft import build_trainer
 
     parser = TrlParser((DataArguments, SFTConfig, ModelConfig), description=__doc__)
     data_args, training_args, model_args = parser.parse_args_and_config()

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import argparse
 
-from mixing_buddy.combining import SongAdvice
+from mixing_buddy.advising.combining import SongAdvice
+from mixing_buddy.advising.inference import MixingBuddy
 from mixing_buddy.flaws import Direction
-from mixing_buddy.inference import MixingBuddy
 from mixing_buddy.stems import ADVISED_STEMS
 
 

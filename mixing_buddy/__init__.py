@@ -13,9 +13,9 @@ from mixing_buddy.version import __version__
 
 if TYPE_CHECKING:
     from mixing_buddy.advice import Advice
-    from mixing_buddy.inference import MixingBuddy
+    from mixing_buddy.advising.inference import MixingBuddy
 
-_HOMES = {"Advice": "mixing_buddy.advice", "MixingBuddy": "mixing_buddy.inference"}
+_HOMES = {"Advice": "mixing_buddy.advice", "MixingBuddy": "mixing_buddy.advising.inference"}
 
 __all__ = ["Advice", "MixingBuddy", "__version__"]
 

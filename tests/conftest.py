@@ -131,7 +131,7 @@ def trainer_for(tmp_path):
     from trl import SFTConfig
 
     from mixing_buddy.collation import SFTCollator
-    from mixing_buddy.training import MixingBuddySFTTrainer
+    from mixing_buddy.training.sft import MixingBuddySFTTrainer
 
     def build(model, processor, rows, peft_config=None, **arguments):
         defaults = {

@@ -107,7 +107,7 @@ def test_a_language_model_in_four_bits_is_trained_by_its_adapter(mert, language_
     from transformers import BitsAndBytesConfig
     from trl import ModelConfig
 
-    from mixing_buddy.training import keep_trainables_in_float32, lora_config
+    from mixing_buddy.training.models import keep_trainables_in_float32, lora_config
 
     four_bits = BitsAndBytesConfig(
         load_in_4bit=True,

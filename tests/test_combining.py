@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixing_buddy.advice import Advice, parse_advice
-from mixing_buddy.combining import WindowAdvice, combine
+from mixing_buddy.advising.combining import WindowAdvice, combine
 from mixing_buddy.flaws import FLAWS, Category, Direction
 from mixing_buddy.stems import ADVISED_STEMS
 

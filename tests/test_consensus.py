@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from mixing_buddy.consensus import (
+from mixing_buddy.consensus.estimate import (
     ANCHORS,
     MEAN,
     Consensus,
@@ -25,14 +25,14 @@ from mixing_buddy.consensus import (
     find_outliers,
     reference_balance,
 )
-from mixing_buddy.consensus_sources import (
+from mixing_buddy.consensus.sources import (
     guess_stem,
     read_mix_evaluation,
     read_mixparams,
     read_plain_table,
 )
-from mixing_buddy.consensus_spread import PAIRS, measure_spread, solve_stem_spreads
-from mixing_buddy.consensus_tables import read_consensus, write_consensus
+from mixing_buddy.consensus.spread import PAIRS, measure_spread, solve_stem_spreads
+from mixing_buddy.consensus.tables import read_consensus, write_consensus
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.stems import STEMS
 

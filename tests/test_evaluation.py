@@ -4,7 +4,7 @@ import pytest
 
 from mixing_buddy import prompts
 from mixing_buddy.chunks import Chunk
-from mixing_buddy.evaluation import summarise
+from mixing_buddy.evaluation.grading import summarise
 from mixing_buddy.flaws import Category, Direction
 from mixing_buddy.recipes import enumerate_recipes
 from mixing_buddy.stems import STEMS

@@ -7,12 +7,12 @@ import pytest
 import soundfile
 
 from mixing_buddy.advice import Advice
+from mixing_buddy.advising.inference import MixingBuddy
+from mixing_buddy.advising.windows import read_windows
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.flaws import Direction
-from mixing_buddy.inference import MixingBuddy
 from mixing_buddy.songs import SAMPLE_RATE, load_song_folder, load_stems
 from mixing_buddy.stems import ADVISED_STEMS, STEMS
-from mixing_buddy.windows import read_windows
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "rubidium"
 

@@ -13,7 +13,7 @@ from mixing_buddy import prompts
 from mixing_buddy.advice import parse_advice
 from mixing_buddy.claims import DESCRIPTIONS, PromptCategory, possible_claims
 from mixing_buddy.errors import RecipeError
-from mixing_buddy.evaluation import grade
+from mixing_buddy.evaluation.grading import grade
 from mixing_buddy.flaws import FLAWS, Category, Direction
 from mixing_buddy.preferences import (
     RejectedKind,

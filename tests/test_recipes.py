@@ -12,7 +12,7 @@ from mixing_buddy.advice import parse_advice, parse_changes
 from mixing_buddy.chunks import Chunk
 from mixing_buddy.conversations import to_template, with_clips
 from mixing_buddy.errors import RecipeError
-from mixing_buddy.evaluation import grade
+from mixing_buddy.evaluation.grading import grade
 from mixing_buddy.flaws import FLAWS, Category, Direction
 from mixing_buddy.labels import LABELS, decode_labels
 from mixing_buddy.recipes import derive_seed, enumerate_recipes, sample_recipes

@@ -52,7 +52,7 @@ def test_a_tiny_random_model_learns_eight_samples_by_heart(make_tiny_buddy, trai
     ]
     assert unchanged == []
 
-    from mixing_buddy.inference import MixingBuddy
+    from mixing_buddy.advising.inference import MixingBuddy
 
     buddy = MixingBuddy(model.eval(), processor)
     answers = buddy.answer([row["clips"] for row in rows], [row["instruction"] for row in rows])
@@ -64,7 +64,7 @@ def test_lora_trains_the_language_models_adapter_and_the_new_parts_only(
 ):
     from trl import ModelConfig
 
-    from mixing_buddy.training import lora_config
+    from mixing_buddy.training.models import lora_config
 
     model, processor = make_tiny_buddy()
     trainer = trainer_for(

@@ -67,8 +67,8 @@ def consensus(
 
     Example: mixing-buddy consensus balances.csv --anchor vocals --out consensus
     """
-    from mixing_buddy.consensus_report import write_report
-    from mixing_buddy.consensus_sources import READERS
+    from mixing_buddy.consensus.report import write_report
+    from mixing_buddy.consensus.sources import READERS
 
     names = {}
     for text in stem_names or []:

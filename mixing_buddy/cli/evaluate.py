@@ -59,7 +59,9 @@ def evaluate(
     Example: mixing-buddy evaluate datasets/generated --songs songs --split test
     """
     from mixing_buddy.cli.options import load_buddy
-    from mixing_buddy.evaluation import answer_rows, summarise, write_report
+    from mixing_buddy.evaluation.answering import answer_rows
+    from mixing_buddy.evaluation.grading import summarise
+    from mixing_buddy.evaluation.reports import write_report
 
     buddy = load_buddy(model, revision, batch_size)
     rows, answers = answer_rows(

@@ -37,6 +37,6 @@ def load_buddy(model: str | None, revision: str | None, batch_size: int):
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
-    from mixing_buddy.inference import MixingBuddy
+    from mixing_buddy.advising.inference import MixingBuddy
 
     return MixingBuddy.from_pretrained(model, revision=revision, batch_size=batch_size)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mixing_buddy.consensus import (
+from mixing_buddy.consensus.estimate import (
     MEAN,
     Consensus,
     EngineerBalance,
     group_by_song,
     relative_levels,
 )
-from mixing_buddy.consensus_spread import Estimate, Spread
+from mixing_buddy.consensus.spread import Estimate, Spread
 from mixing_buddy.plotting import new_figure, to_png
 from mixing_buddy.stems import STEMS
 

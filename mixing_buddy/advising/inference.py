@@ -13,13 +13,13 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from mixing_buddy import prompts
 from mixing_buddy.advice import parse_advice
+from mixing_buddy.advising.combining import SongAdvice, WindowAdvice, combine
+from mixing_buddy.advising.windows import Window, read_windows
 from mixing_buddy.chunks import CHUNK_S
-from mixing_buddy.combining import SongAdvice, WindowAdvice, combine
 from mixing_buddy.conversations import to_messages
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.modeling import MixingBuddyForConditionalGeneration, MixingBuddyProcessor
 from mixing_buddy.stems import ADVISED_STEMS, STEMS
-from mixing_buddy.windows import Window, read_windows
 
 
 class MixingBuddy:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mixing_buddy.consensus import ANCHORS, Consensus, ConsensusError, StemConsensus
+from mixing_buddy.consensus.estimate import ANCHORS, Consensus, ConsensusError, StemConsensus
 from mixing_buddy.stems import STEMS
 
 CONSENSUS_COLUMNS = (

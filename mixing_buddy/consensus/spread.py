@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from scipy.optimize import nnls
 
-from mixing_buddy.consensus import ConsensusError, EngineerBalance, group_by_song
+from mixing_buddy.consensus.estimate import ConsensusError, EngineerBalance, group_by_song
 from mixing_buddy.stems import STEMS
 
 #: Pairs of stems whose difference in level is looked at.

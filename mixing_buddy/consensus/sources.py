@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from mixing_buddy.consensus import (
+from mixing_buddy.consensus.estimate import (
     ConsensusError,
     EngineerBalance,
     Quantity,
     group_by_song,
 )
-from mixing_buddy.consensus_tables import numbers, read_table, require_text
+from mixing_buddy.consensus.tables import numbers, read_table, require_text
 from mixing_buddy.stems import STEMS
 
 PLAIN_COLUMNS = ("song", "engineer", "stem", "gain_db")

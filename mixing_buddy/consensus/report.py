@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixing_buddy.consensus import (
+from mixing_buddy.consensus.estimate import (
     MEAN,
     MIN_SCALE_DB,
     OUTLIER_DISTANCE,
@@ -20,10 +20,10 @@ from mixing_buddy.consensus import (
     group_by_song,
     robust_distances,
 )
-from mixing_buddy.consensus_plots import plot_levels, plot_pairs, plot_stems
-from mixing_buddy.consensus_sources import EngineerBalances
-from mixing_buddy.consensus_spread import Estimate, measure_spread
-from mixing_buddy.consensus_tables import write_consensus
+from mixing_buddy.consensus.plots import plot_levels, plot_pairs, plot_stems
+from mixing_buddy.consensus.sources import EngineerBalances
+from mixing_buddy.consensus.spread import Estimate, measure_spread
+from mixing_buddy.consensus.tables import write_consensus
 from mixing_buddy.errors import OutputError
 from mixing_buddy.stems import STEMS
 

@@ -1,0 +1,1 @@
+"""Listening to a song: ``windows`` of it, ``inference`` on them, ``combining`` the answers."""

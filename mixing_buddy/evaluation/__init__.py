@@ -1,0 +1,1 @@
+"""How well a model does: ``answering`` asks it, ``grading`` grades, ``reports`` writes."""
