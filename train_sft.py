@@ -10,8 +10,13 @@ python train_sft.py --config configs/nano.yaml
 python train_sft.py --config configs/7b_qlora.yaml --songs musdb18hq=/data/musdb18hq
 ```
 
+# What that run would need, without loading anything
+```bash
+python train_sft.py --config configs/7b_qlora.yaml --dry_run
+```
+
 Every field of the YAML file can be given as a flag, which wins. A run that was stopped goes on with
-`--resume_from_checkpoint latest`.
+`--resume_from_checkpoint latest`. docs/training.md explains the fields.
 """
 
 import sys
@@ -19,23 +24,51 @@ import sys
 
 def main() -> None:
     """Parse, build, train, save."""
-    from trl import ModelConfig, SFTConfig, TrlParser
+    from trl import SFTConfig, TrlParser
 
     from mixing_buddy.errors import MixingBuddyError
-    from mixing_buddy.training.arguments import DataArguments
+    from mixing_buddy.training.arguments import (
+        AugmentationArguments,
+        DataArguments,
+        LearningArguments,
+        ModelArguments,
+        ValidationArguments,
+    )
+    from mixing_buddy.training.checks import check_launch, describe_run
+    from mixing_buddy.training.distributed import start_run
+    from mixing_buddy.training.dry_run import describe, dry_run_flags
     from mixing_buddy.training.resuming import checkpoint_to_resume
     from mixing_buddy.training.sft import build_trainer
 
-    parser = TrlParser((DataArguments, SFTConfig, ModelConfig), description=__doc__)
-    data_args, training_args, model_args = parser.parse_args_and_config()
+    parser = TrlParser(
+        (
+            DataArguments,
+            SFTConfig,
+            ModelArguments,
+            AugmentationArguments,
+            LearningArguments,
+            ValidationArguments,
+        ),
+        description=__doc__,
+    )
+    data_args, training_args, model_args, *options = parser.parse_args_and_config(
+        dry_run_flags(sys.argv[1:])
+    )
     try:
+        if model_args.dry_run:
+            print(describe(data_args, training_args, model_args))
+            return
+        lock = start_run(training_args)
         checkpoint = checkpoint_to_resume(training_args)
-        trainer = build_trainer(data_args, training_args, model_args)
+        trainer = build_trainer(data_args, training_args, model_args, *options)
     except MixingBuddyError as error:
         sys.exit(f"train_sft.py: {error}")
+    warning = check_launch(training_args)
+    trainer.accelerator.print(describe_run(trainer), *([warning] if warning else []), sep="\n")
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(training_args.output_dir)
     trainer.accelerator.print(f"Saved to {training_args.output_dir}.")
+    lock.release()
 
 
 if __name__ == "__main__":

@@ -15,87 +15,6 @@ Usage:
 from __future__ import annotations
 
 import argparse
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-Row = Mapping[str, Any]
-
-#: Features from coarse to fine.
-FEATURES: dict[str, Callable[[Row], tuple]] = {
-    "nothing": lambda row: (),
-    "anchor": lambda row: (row["anchor"],),
-    "anchor, kind of prompt": lambda row: (row["anchor"], _visible_kind(row)),
-    "anchor, kind of prompt, claim": lambda row: (
-        row["anchor"],
-        _visible_kind(row),
-        row.get("claim_stem"),
-        row.get("claim_direction"),
-    ),
-    "anchor, instruction": lambda row: (row["anchor"], row["instruction"]),
-}
-#: What is right for a row: on a balanced mix, that nothing is to be moved.
-LABELS: dict[str, Callable[[Row], Any]] = {
-    "joint": lambda row: (_stem(row), row["direction"]),
-    "stem": lambda row: _stem(row),
-    "direction": lambda row: row["direction"],
-}
-
-
-def _stem(row: Row) -> str:
-    return "none" if row["direction"] == "none" else row["target"]
-
-
-def _visible_kind(row: Row) -> str:
-    # Whether a description is correct can't be seen in the text.
-    return row["prompt_category"] if row.get("claim_stem") is None else "description"
-
-
-def text_only_accuracy(
-    train: Sequence[Row], test: Sequence[Row]
-) -> dict[str, dict[str, float | None]]:
-    """Accuracy of the best guess from text, by features.
-
-    Args:
-        train: rows to learn from; labelled columns as names.
-        test: rows to guess.
-
-    Returns:
-        For every set of features, and for "claim believed" (over the descriptions alone), the
-        shares of "joint", "stem" and "direction" guessed right; None over no rows.
-    """
-    report: dict[str, dict[str, float | None]] = {name: {} for name in FEATURES}
-    for label, right_answer in LABELS.items():
-        guesses: dict[tuple, Any] = {}
-        for level, (name, features) in enumerate(FEATURES.items()):
-            counts: dict[tuple, Counter] = defaultdict(Counter)
-            for row in train:
-                counts[features(row)][right_answer(row)] += 1
-            for key, counter in counts.items():
-                # The most frequent; of equals the first by name, not by order of rows.
-                guesses[level, key] = min(counter, key=lambda each: (-counter[each], str(each)))
-            hits = [_guess(row, level, guesses) == right_answer(row) for row in test]
-            report[name][label] = _share(hits)
-    described = [row for row in test if row.get("claim_stem") is not None]
-    believed = [{"target": r["claim_stem"], "direction": r["claim_direction"]} for r in described]
-    report["claim believed"] = {
-        label: _share([answer(a) == answer(b) for a, b in zip(described, believed, strict=True)])
-        for label, answer in LABELS.items()
-    }
-    return report
-
-
-def _guess(row: Row, level: int, guesses: Mapping[tuple, Any]) -> Any:
-    """The guess of the finest features that were seen before."""
-    for coarser in range(level, -1, -1):
-        key = (coarser, list(FEATURES.values())[coarser](row))
-        if key in guesses:
-            return guesses[key]
-    return None
-
-
-def _share(hits: Sequence[bool]) -> float | None:
-    return sum(hits) / len(hits) if hits else None
 
 
 def main() -> None:
@@ -109,6 +28,7 @@ def main() -> None:
 
     from datasets import load_dataset
 
+    from mixing_buddy.evaluation.reading import LABELS, text_only_accuracy
     from mixing_buddy.labels import decode_labels
 
     splits = []

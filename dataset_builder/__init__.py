@@ -1,4 +1,4 @@
-"""The data set: a `datasets` builder that makes recipes from folders of songs."""
+"""The dataset: a `datasets` builder that makes recipes from folders of songs."""
 
 from mixing_buddy.dataset_builder.mixing_buddy_dataset import (
     MixingBuddyDataset,

@@ -1,4 +1,4 @@
-"""Builds a data set into a folder that `load_dataset` opens without any code of ours."""
+"""Builds a dataset into a folder that `load_dataset` opens without any code of ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from mixing_buddy.chunks import ChunkScan
+from mixing_buddy.consensus.estimate import Consensus
+from mixing_buddy.dataset_builder.balances import balances_of
 from mixing_buddy.dataset_builder.card import CARD_MARK, write_card
 from mixing_buddy.dataset_builder.features import features_of
 from mixing_buddy.dataset_builder.mixing_buddy_dataset import MixingBuddyDatasetConfig, scan_song
@@ -26,8 +28,9 @@ from mixing_buddy.dataset_builder.workspace import Workspace
 from mixing_buddy.embedding import AUDIO_COLUMN, AUDIO_GAIN_COLUMN, CLIPS_COLUMN, encode_clips
 from mixing_buddy.errors import MixingBuddyError, OutputError, RecipeError, SongError
 from mixing_buddy.licences import may_embed
+from mixing_buddy.recipes import Balances
 from mixing_buddy.rendering import StemStore, cut_chunk, render
-from mixing_buddy.schema import MODES, SINGLE_MIX
+from mixing_buddy.schema import DIFFERENTIAL, MODES, SINGLE_MIX
 from mixing_buddy.songs import Song
 
 
@@ -36,7 +39,7 @@ class BuildSettings:
     """What to write, beside what the rows depend on.
 
     Args:
-        modes: which of `MODES`, each a config of the data set.
+        modes: which of `MODES`, each a config of the dataset.
         embed_audio: store each row's audio beside its recipe.
         rows_per_shard: see `merge_shards`.
         num_proc: number of processes; the rows don't depend on it.
@@ -76,6 +79,7 @@ def build_dataset(
         SongError: a song can't be used (and `skip_broken` is off), no chunk can, or the audio of
             a song may not be embedded.
         RecipeError: a setting makes no sense.
+        ConsensusError: the table of consensus can't be used.
     """
     # A name for the work folder needs a name of its own: not "." or "..".
     out = Path(os.path.abspath(out))
@@ -84,16 +88,22 @@ def build_dataset(
         raise RecipeError(
             f"Unknown mode {', '.join(map(repr, unknown))}: choose from {', '.join(MODES)}."
         )
+    if config.consensus is not None and DIFFERENTIAL not in settings.modes:
+        raise RecipeError(
+            f"A consensus is of use to the mode {DIFFERENTIAL} only: build that, or leave it out."
+        )
     _check_out(out, settings.overwrite)
     report = BuildReport()
     config.check()
     songs = config.songs(lambda folder, error: report.broken.append((folder, str(error))))
+    agreed = config.agreed(songs)
+    report.unused_consensus = sorted(set(agreed) - {song.name for song in songs})
     if settings.embed_audio:
         _check_licences(songs)
     workspace = Workspace(out, _fingerprint(config, settings))
     with workspace.opened():
         _check_out(out, settings.overwrite)
-        _build_songs(songs, config, settings, workspace, on_song)
+        _build_songs(songs, agreed, config, settings, workspace, on_song)
         used = []
         for index, song in enumerate(songs):
             of_song = workspace.report_of(_key(index))
@@ -118,13 +128,13 @@ def _check_out(out: Path, overwrite: bool) -> None:
     card = out / "README.md"
     ours = card.is_file() and CARD_MARK in card.read_text(encoding="utf-8", errors="replace")
     if not ours:
-        raise OutputError(f"{out}: the folder holds something that is no data set; name a new one.")
+        raise OutputError(f"{out}: the folder holds something that is no dataset; name a new one.")
     if not overwrite:
-        raise OutputError(f"{out}: a data set is there already; --overwrite replaces it.")
+        raise OutputError(f"{out}: a dataset is there already; --overwrite replaces it.")
 
 
 def _check_licences(songs: Sequence[Song]) -> None:
-    """Raise unless the audio of every song may be stored in a data set that others get."""
+    """Raise unless the audio of every song may be stored in a dataset that others get."""
     refused = [song for song in songs if not may_embed(song.licence)]
     if not refused:
         return
@@ -151,6 +161,7 @@ def _key(index: int) -> str:
 
 def _build_songs(
     songs: Sequence[Song],
+    agreed: Mapping[str, Mapping[str, Consensus]],
     config: MixingBuddyDatasetConfig,
     settings: BuildSettings,
     workspace: Workspace,
@@ -158,7 +169,7 @@ def _build_songs(
 ) -> None:
     """Build every song that the workspace does not hold yet."""
     missing = [
-        (_key(index), song)
+        (_key(index), song, agreed.get(song.name, {}))
         for index, song in enumerate(songs)
         if workspace.report_of(_key(index)) is None
     ]
@@ -172,16 +183,13 @@ def _build_songs(
 def _finish_all(missing, config, settings, workspace) -> Iterator[str | None]:
     """Build songs, yielding what is wrong with each as it is done."""
     if settings.num_proc == 1:
-        for key, song in missing:
-            yield _finish_song(key, song, config, settings, workspace)
+        for job in missing:
+            yield _finish_song(*job, config, settings, workspace)
         return
     with ProcessPoolExecutor(
         settings.num_proc, initializer=_end_with_parent, initargs=(os.getpid(),)
     ) as pool:
-        futures = [
-            pool.submit(_finish_song, key, song, config, settings, workspace)
-            for key, song in missing
-        ]
+        futures = [pool.submit(_finish_song, *job, config, settings, workspace) for job in missing]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -203,6 +211,7 @@ def _end_with_parent(parent: int) -> None:
 def _finish_song(
     key: str,
     song: Song,
+    agreed: Mapping[str, Consensus],
     config: MixingBuddyDatasetConfig,
     settings: BuildSettings,
     workspace: Workspace,
@@ -218,14 +227,20 @@ def _finish_song(
         with workspace.finishing(key) as folder:
             _write_report(folder, report)
         return report.error
-    stems = store.open(song) if settings.embed_audio else None
+    stems = store.open(song)
+    balances = balances_of(agreed, stems)
     counts: dict[str, Counter[str]] = {mode: Counter() for mode in settings.modes}
+    rejected: Counter[str] = Counter()
     num_bytes = {}
     with workspace.finishing(key) as folder:
         for mode in settings.modes:
             num_bytes[mode] = write_rows(
                 folder / f"{mode}.parquet",
-                _rows(scan, config, mode, stems, counts[mode]),
+                _counted(
+                    _rows(scan, config, mode, balances, stems if settings.embed_audio else None),
+                    counts[mode],
+                    rejected,
+                ),
                 features_of(mode, embed_audio=settings.embed_audio),
                 has_audio=settings.embed_audio,
             )
@@ -233,6 +248,8 @@ def _finish_song(
             chunks=len(scan.chunks),
             rows={mode: dict(count) for mode, count in counts.items()},
             num_bytes=num_bytes,
+            rejected=dict(rejected),
+            has_consensus=bool(balances),
             skipped=dict(scan.skipped),
             notes=list(scan.notes),
         )
@@ -248,15 +265,14 @@ def _rows(
     scan: ChunkScan,
     config: MixingBuddyDatasetConfig,
     mode: str,
+    balances: Balances,
     stems: np.ndarray | None,
-    count: Counter[str],
 ) -> Iterator[dict[str, Any]]:
-    """Make the rows of a song, with audio where stems are given, and count them by category."""
+    """Make the rows of a song, with audio where stems are given."""
     for chunk in scan.chunks:
         part = None if stems is None else cut_chunk(stems, chunk.start_s, chunk.duration_s)
-        for recipe in config.recipes(chunk, mode):
+        for recipe in config.recipes(chunk, mode, balances):
             row = recipe.to_row()
-            count[row["category"]] += 1
             if part is not None:
                 clips = [render(part, clip["stem_gains_db"]) for clip in row["audios"]]
                 files, row[AUDIO_GAIN_COLUMN] = encode_clips(clips)
@@ -269,13 +285,24 @@ def _rows(
             yield row
 
 
+def _counted(
+    rows: Iterable[dict[str, Any]], categories: Counter[str], rejected: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """Hand rows on, counting them by category and by kind of rejected answer."""
+    for row in rows:
+        categories[row["category"]] += 1
+        if "rejected_kind" in row:
+            rejected[row["rejected_kind"]] += 1
+        yield row
+
+
 def _merge(
     used: Sequence[tuple[int, Song]],
     report: BuildReport,
     settings: BuildSettings,
     workspace: Workspace,
 ) -> None:
-    """Join the songs' files into the data set, with its card."""
+    """Join the songs' files into the dataset, with its card."""
     new = workspace.fresh()
     for mode in settings.modes:
         (new / mode).mkdir()

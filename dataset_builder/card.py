@@ -1,4 +1,4 @@
-"""The data set's card: metadata that the Hub and `load_dataset` read, and text for people."""
+"""The dataset's card: metadata that the Hub and `load_dataset` read, and text for people."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from huggingface_hub import DatasetCardData
 from mixing_buddy.dataset_builder.features import features_of
 from mixing_buddy.dataset_builder.report import BuildReport
 from mixing_buddy.embedding import AUDIO_COLUMN, AUDIO_GAIN_COLUMN, CLIPS_COLUMN
+from mixing_buddy.labels import LABELS
 from mixing_buddy.licences import hub_licence
 from mixing_buddy.schema import DIFFERENTIAL, GENERATOR_VERSION, MODES, Recipe
 from mixing_buddy.version import __version__
@@ -36,10 +37,10 @@ _AUDIO_MEANINGS = {
 def write_card(
     folder: Path, report: BuildReport, modes: Sequence[str], *, embed_audio: bool
 ) -> None:
-    """Write `README.md` of a data set.
+    """Write `README.md` of a dataset.
 
     Args:
-        folder: the data set, its Parquet files already there.
+        folder: the dataset, its Parquet files already there.
         report: what went in.
         modes: its configs.
         embed_audio: whether it holds audio.
@@ -105,7 +106,7 @@ def _text(report: BuildReport, modes: Sequence[str], embed_audio: bool) -> str:
         "## Configs\n\n" + "\n".join(f"- `{mode}`: {MODES[mode]}" for mode in modes),
         _sizes(report, modes),
         _columns(modes, embed_audio),
-        _making(modes),
+        _making(report, modes),
         _licences(report, embed_audio),
         _limits(report),
     ]
@@ -145,9 +146,10 @@ rows.features["category"].int2str(rows[0]["category"])
 {audio}
 
 It streams, too (`streaming=True`). Rows lie in the order of their songs, so shuffle with a buffer
-that spans several songs, `rows.shuffle(buffer_size=10_000)`; over several machines
-`datasets.distributed.split_dataset_by_node` shares out whole shards where their number is a
-multiple of the number of machines."""
+that spans several songs, `rows.shuffle(buffer_size=10_000)`, before anything is rendered or
+decoded. Over several machines `datasets.distributed.split_dataset_by_node` shares out whole shards
+where their number is a multiple of the number of machines; a split with eight shards or more has a
+multiple of eight. `mixing_buddy.rows.stream_rows` does all of it."""
 
 
 def _sizes(report: BuildReport, modes: Sequence[str]) -> str:
@@ -190,23 +192,30 @@ def _documented(documented: type) -> dict[str, str]:
     return {name: re.sub(r"\s+", " ", meaning).replace("|", "\\|") for name, meaning in items}
 
 
-def _making(modes: Sequence[str]) -> str:
-    differential = (
-        "In `differential`, one to three of bass, drums and vocals are changed, each by a gain "
-        "of one of the four flawed categories; `target` is the one that is heard alone."
-        if DIFFERENTIAL in modes
-        else ""
-    )
-    return f"""## How it was made
+def _making(report: BuildReport, modes: Sequence[str]) -> str:
+    sections = [_recipe_making(), _text_making()]
+    if DIFFERENTIAL in modes:
+        sections.append(_differential_making(report))
+    if report.rejected:
+        sections.append(_preference_making(report))
+    return "\n\n".join(sections)
+
+
+def _recipe_making() -> str:
+    return """\
+## How it was made
 
 Songs are cut into chunks of 10 s that don't overlap. A chunk is left out where its mixture lies
 below -35 dBFS RMS or fewer than 20 % of its 50 ms frames are active; a stem may be target or anchor
 where it lies above -45 dBFS RMS. Stems are mixed to mono and resampled to 24 kHz; a clip is the
 plain sum of stems times gains, without normalisation. The target's gain is uniform in the range of
 its category: -12 to -6 dB (very_quiet), -6 to -3 (quiet), 0 (no_error, unless the build asked for
-a tolerance), 3 to 6 (loud), 6 to 12 (very_loud). The original balance counts as right.
-{differential}
+a tolerance), 3 to 6 (loud), 6 to 12 (very_loud). The balance of the stems as they lie counts as
+right."""
 
+
+def _text_making() -> str:
+    return """\
 Instructions and answers are filled from templates. Prompts seek advice (40 %), say nothing but
 what there is to hear (20 %), describe the flaw correctly (20 %), or describe one that is not there
 (20 %: on flawed mixes half the wrong stem, where a third one can be heard, half the wrong
@@ -214,6 +223,37 @@ direction; on balanced mixes any). Preference pairs and `differential` seek advi
 is drawn from `seed`, which derives from the row's place and the build's base seed; `single_mix`,
 `stems` and `preference` rows of the same chunk, target, anchor and category share it, and the
 gains."""
+
+
+def _differential_making(report: BuildReport) -> str:
+    text = """\
+In `differential`, one to three of bass, drums and vocals are changed, each by a gain of one of the
+four flawed categories; `target` is the one that is heard alone. Adding `needed_change_db` to the
+faders of mix A gives mix B; the response says the same in steps of 0.5 dB."""
+    if not report.with_consensus:
+        return text
+    count = len(report.with_consensus)
+    return f"""{text} For {count} of {count + len(report.without_consensus)} songs mix B is what
+several engineers agree on (the median of their gains or levels, as gains on the stems), and
+`tolerance_low_db` and `tolerance_high_db` are the quartiles, as changes to mix A. A flaw that this
+range allows is no flaw: such combinations are left out. For the other songs B is the balance of the
+stems as they lie, and the tolerance is null."""
+
+
+def _preference_making(report: BuildReport) -> str:
+    total = report.rejected.total()
+    shares = ", ".join(
+        f"{kind} {100 * report.rejected[kind] / total:.1f} %"
+        for kind in LABELS["rejected_kind"]
+        if report.rejected[kind]
+    )
+    return f"""\
+Rejected answers of `preference` come from the same template as the chosen ones and are wrong in one
+way:
+{shares}.
+Where only two of bass, drums and vocals can be heard there is no wrong stem to name,
+and wrong direction and wrong size take its share. Either way each answer is rejected as often as it
+is chosen, so that the text alone tells nothing."""
 
 
 def _licences(report: BuildReport, embed_audio: bool) -> str:
@@ -241,8 +281,8 @@ def _limits(report: BuildReport) -> str:
     lines = [
         "## Known limits",
         "",
-        "- The balance of the original is one opinion. Engineers differ by about 2 dB a stem on "
-        "the same song, so small flaws may be taste.",
+        "- The balance of a song as it lies is one opinion. Engineers differ by about 2.5 dB a "
+        "stem on the same song, so small flaws may be taste.",
         "- One stem is off by a stated gain; real mixes are off in many ways at once. Gain only: "
         "no EQ, compression or space.",
         "- `other` (keys, guitars, everything else) sounds in the mix and is never changed.",

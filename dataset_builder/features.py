@@ -7,7 +7,7 @@ from datasets import Audio, ClassLabel, List, Value
 
 from mixing_buddy.embedding import AUDIO_COLUMN, AUDIO_GAIN_COLUMN, CLIPS_COLUMN
 from mixing_buddy.labels import LABELS
-from mixing_buddy.schema import DIFFERENTIAL, PREFERENCE, STEMS_MODE
+from mixing_buddy.schema import DIFFERENTIAL, DIFFERENTIAL_COLUMNS, PREFERENCE, STEMS_MODE
 from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.stems import STEMS
 
@@ -45,6 +45,7 @@ def features_of(mode: str, *, embed_audio: bool = False) -> datasets.Features:
         "gain_db": Value("float64"),
         "stem_gains_db": gains,
         "needed_change_db": gains,
+        **(dict.fromkeys(DIFFERENTIAL_COLUMNS, gains) if mode == DIFFERENTIAL else {}),
         "num_changed_stems": Value("int32"),
         "direction": _label("direction"),
         "min_db": Value("float64"),

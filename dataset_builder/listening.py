@@ -1,4 +1,4 @@
-"""Rows of a data set as audio files with an index, for people to listen to."""
+"""Rows of a dataset as audio files with an index, for people to listen to."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def select_rows(
     """Take the row with a uid, or rows spread evenly over a split.
 
     Raises:
-        RecipeError: there is no such data set, config, split or uid.
+        RecipeError: there is no such dataset, config, split or uid.
     """
     rows = open_rows(dataset, mode, split)
     if uid is not None:

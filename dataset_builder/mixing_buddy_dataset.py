@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -19,10 +19,12 @@ from pathlib import Path
 import datasets
 
 from mixing_buddy.chunks import Chunk, ChunkScan, find_chunks
+from mixing_buddy.consensus.estimate import Consensus
+from mixing_buddy.dataset_builder.balances import balances_of, check_matches, read_agreed
 from mixing_buddy.dataset_builder.features import features_of
 from mixing_buddy.errors import MixingBuddyError, RecipeError, SongError
 from mixing_buddy.prompts import NUM_RESPONSES, SYSTEM_MESSAGE
-from mixing_buddy.recipes import enumerate_recipes, sample_recipes
+from mixing_buddy.recipes import Balances, enumerate_recipes, sample_recipes
 from mixing_buddy.rendering import StemStore, content_identity
 from mixing_buddy.schema import GENERATOR_VERSION, MODES, SINGLE_MIX, Recipe
 from mixing_buddy.songs import SPLITS, Song, find_songs, read_source
@@ -33,7 +35,7 @@ logger = datasets.logging.get_logger(__name__)
 
 @dataclass
 class MixingBuddyDatasetConfig(datasets.BuilderConfig):
-    """Settings of the data set; the name of the configuration is the mode.
+    """Settings of the dataset; the name of the configuration is the mode.
 
     Args:
         sources: folders of songs, see `mixing_buddy.songs`.
@@ -43,6 +45,8 @@ class MixingBuddyDatasetConfig(datasets.BuilderConfig):
         seed: base seed of gains, wordings and draws.
         no_error_tolerance_db: gain range of balanced samples, see `draw_gain_db`.
         num_references: how many right answers to list in the column `references`.
+        consensus: table of `mixing-buddy consensus`: what engineers agree on becomes the balanced
+            mix of "differential" for the songs that are in it.
         skip_broken: leave out songs that can't be used, with a warning, instead of stopping.
         stem_cache_dir: where decoded stems are kept, see `StemStore`.
     """
@@ -54,6 +58,7 @@ class MixingBuddyDatasetConfig(datasets.BuilderConfig):
     seed: int = 0
     no_error_tolerance_db: float = 0.0
     num_references: int = 0
+    consensus: str | None = None
     skip_broken: bool = False
     stem_cache_dir: str | None = None
 
@@ -111,19 +116,42 @@ class MixingBuddyDatasetConfig(datasets.BuilderConfig):
                 self.num_references,
                 self.skip_broken,
             ],
+            "consensus": repr(sorted(self.agreed(self.songs()).items())),
             "generator_version": GENERATOR_VERSION,
             "version": __version__,
             "texts": [SYSTEM_MESSAGE, *_template_files()],
         }
         return hashlib.blake2b(json.dumps(described).encode(), digest_size=8).hexdigest()
 
-    def recipes(self, chunk: Chunk, mode: str | None = None) -> Iterator[Recipe]:
-        """Make the recipes of one chunk, in the configuration's own mode or another."""
+    def agreed(self, songs: Sequence[Song]) -> dict[str, dict[str, Consensus]]:
+        """Read what engineers agree on, by song and anchor; nothing without `consensus`.
+
+        Raises:
+            ConsensusError: the table can't be used.
+            SongError: it holds none of the songs.
+        """
+        if self.consensus is None:
+            return {}
+        agreed = read_agreed(self.consensus)
+        check_matches(agreed, songs, self.consensus)
+        return agreed
+
+    def recipes(
+        self, chunk: Chunk, mode: str | None = None, balances: Balances | None = None
+    ) -> Iterator[Recipe]:
+        """Make the recipes of one chunk, in the configuration's own mode or another.
+
+        Args:
+            chunk: where to make them from.
+            mode: one of `MODES`, by default the configuration's own.
+            balances: what engineers of the song agree on, see `enumerate_recipes`.
+        """
         settings = {
             "mode": mode or self.name,
             "base_seed": self.seed,
             "no_error_tolerance_db": self.no_error_tolerance_db,
             "num_references": self.num_references,
+            "balances": balances,
         }
         if self.sampling == "enumerate":
             return enumerate_recipes(chunk, **settings)
@@ -152,7 +180,7 @@ class MixingBuddyDataset(datasets.GeneratorBasedBuilder):
     BUILDER_CONFIG_CLASS = MixingBuddyDatasetConfig
     BUILDER_CONFIGS = tuple(
         MixingBuddyDatasetConfig(
-            name=mode, version=datasets.Version("2.0.0"), description=description
+            name=mode, version=datasets.Version("3.0.0"), description=description
         )
         for mode, description in MODES.items()
     )
@@ -175,6 +203,8 @@ class MixingBuddyDataset(datasets.GeneratorBasedBuilder):
 
     def _generate_examples(self, songs: list[Song]) -> Iterator[tuple[str, dict]]:
         store = StemStore(self.config.stem_cache_dir)
+        # Of all songs, since those of this process alone may well be without any.
+        agreed = self.config.agreed(self.config.songs(_warn_of_broken))
         for song in songs:
             try:
                 scan = scan_song(song, store)
@@ -183,8 +213,9 @@ class MixingBuddyDataset(datasets.GeneratorBasedBuilder):
                     raise
                 _warn_of_broken(song.folder, error)
                 continue
+            balances = balances_of(agreed.get(song.name, {}), store.open(song))
             for chunk in scan.chunks:
-                for recipe in self.config.recipes(chunk):
+                for recipe in self.config.recipes(chunk, balances=balances):
                     yield recipe.uid, recipe.to_row()
 
 

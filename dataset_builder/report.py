@@ -1,4 +1,4 @@
-"""What went into a data set and what did not, song by song and in all."""
+"""What went into a dataset and what did not, song by song and in all."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class SongReport:
         chunks: number of chunks used.
         rows: number of rows, by mode and category.
         num_bytes: size of the rows in memory, by mode.
+        rejected: number of preference pairs, by kind of the rejected answer.
+        has_consensus: whether the balanced mix is one that several engineers agree on.
         skipped: number of chunks left out, by reason.
         notes: oddities that did not stop the song from being used.
         error: why the song was left out, None where it was not.
@@ -29,6 +31,8 @@ class SongReport:
     chunks: int = 0
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
     num_bytes: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    has_consensus: bool = False
     skipped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     error: str | None = None
@@ -40,13 +44,17 @@ class SongReport:
 
 @dataclass
 class BuildReport:
-    """What went into a data set, and what did not.
+    """What went into a dataset, and what did not.
 
     Args:
         songs: number of songs used, by split.
         chunks: number of chunks used, by split.
         rows: number of rows, by mode, split and category.
         num_bytes: size of the rows in memory, by mode and split.
+        rejected: number of preference pairs, by kind of the rejected answer.
+        with_consensus: songs whose balanced mix is one that several engineers agree on.
+        without_consensus: the other songs.
+        unused_consensus: names in the table of consensus that are no song's.
         skipped: number of chunks left out, by reason.
         notes: oddities of songs that were used, as (folder, note).
         broken: songs left out, as (folder, what is wrong).
@@ -58,6 +66,10 @@ class BuildReport:
     chunks: Counter[str] = field(default_factory=Counter)
     rows: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     num_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    with_consensus: list[str] = field(default_factory=list)
+    without_consensus: list[str] = field(default_factory=list)
+    unused_consensus: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     notes: list[tuple[Path, str]] = field(default_factory=list)
     broken: list[tuple[Path, str]] = field(default_factory=list)
@@ -76,6 +88,8 @@ class BuildReport:
         self.songs[song.split] += 1
         self.chunks[song.split] += report.chunks
         self.licences[song.source, song.licence] += 1
+        self.rejected.update(report.rejected)
+        (self.with_consensus if report.has_consensus else self.without_consensus).append(song.name)
         for mode, counts in report.rows.items():
             self.num_bytes[mode, song.split] += report.num_bytes[mode]
             for category, count in counts.items():

@@ -20,6 +20,9 @@ ROWS_PER_AUDIO_SHARD = 500
 
 # Rows that are read and written together; with audio some 30 MB of them.
 _GROUP_ROWS = 1_000
+# Where there are as many shards, their number is a multiple of this, so that
+# `split_dataset_by_node` hands whole shards to 2, 4 or 8 machines.
+_SHARDS_STEP = 8
 _AUDIO_GROUP_ROWS = 100
 
 
@@ -67,11 +70,16 @@ def merge_shards(
         features: the columns.
         num_rows: number of rows in all files.
         has_audio: whether rows are large.
-        rows_per_shard: rows of each shard but the last; by default `ROWS_PER_SHARD`, or
-            `ROWS_PER_AUDIO_SHARD`.
+        rows_per_shard: rows of each shard but the last; by default at most `ROWS_PER_SHARD`, or
+            `ROWS_PER_AUDIO_SHARD`, so many that the number of shards, if it is eight or more, is
+            a multiple of eight.
     """
-    rows_per_shard = rows_per_shard or (ROWS_PER_AUDIO_SHARD if has_audio else ROWS_PER_SHARD)
-    num_shards = -(-num_rows // rows_per_shard)
+    if rows_per_shard is None:
+        num_shards = _divide_up(num_rows, ROWS_PER_AUDIO_SHARD if has_audio else ROWS_PER_SHARD)
+        if num_shards >= _SHARDS_STEP:
+            num_shards = _divide_up(num_shards, _SHARDS_STEP) * _SHARDS_STEP
+        rows_per_shard = _divide_up(num_rows, num_shards)
+    num_shards = _divide_up(num_rows, rows_per_shard)
     batches = _batches(files, _group_rows(has_audio))
     rest: pa.Table | None = None
     for index in range(num_shards):
@@ -85,6 +93,10 @@ def merge_shards(
                 writer.write_table(part)
                 rest = rest.slice(len(part))
                 wanted -= len(part)
+
+
+def _divide_up(number: int, divisor: int) -> int:
+    return -(-number // divisor)
 
 
 def _group_rows(has_audio: bool) -> int:

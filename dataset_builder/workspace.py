@@ -1,4 +1,4 @@
-"""The hidden folder beside a data set in which it is built, kept when a build is killed."""
+"""The hidden folder beside a dataset in which it is built, kept when a build is killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Workspace:
     """What a build has done so far: rows and report of each song, whole or not there.
 
     Args:
-        out: folder of the data set that is built.
+        out: folder of the dataset that is built.
         fingerprint: of all that its rows depend on; what a build with another one left is
             thrown away.
     """
@@ -92,14 +92,14 @@ class Workspace:
             shutil.rmtree(part)
 
     def fresh(self) -> Path:
-        """Give an empty folder for the data set."""
+        """Give an empty folder for the dataset."""
         new = self.root / "new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         return new
 
     def publish(self) -> None:
-        """Put what `fresh` gave in the place of the data set."""
+        """Put what `fresh` gave in the place of the dataset."""
         old = self.root / "old"
         shutil.rmtree(old, ignore_errors=True)
         if self.out.exists():
@@ -107,7 +107,7 @@ class Workspace:
         (self.root / "new").rename(self.out)
 
     def _restore_old(self) -> None:
-        """Put back the earlier data set if a build was killed in the middle of `publish`."""
+        """Put back the earlier dataset if a build was killed in the middle of `publish`."""
         old = self.root / "old"
         if old.is_dir() and not self.out.exists():
             old.rename(self.out)

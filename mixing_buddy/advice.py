@@ -58,12 +58,28 @@ def parse_advice(text: str) -> Advice:
         return Advice(text)
     kind = min(event.kind for _, event in found)
     clause, event = next(pair for pair in found if pair[1].kind is kind)
-    rivals = {e.direction for _, e in found if e.kind is kind and e.stem == event.stem}
-    if kind is Kind.ACTION and len(rivals) > 1:
+    if any(clause.is_alternative for clause in clauses) or _is_contradicted(clauses, event):
         return Advice(text)
     amount = _find_amount(clauses, clause, event, amounts)
     min_db, max_db = (amount.min_db, amount.max_db) if amount else (None, None)
     return Advice(text, event.stem, event.direction, min_db, max_db)
+
+
+def _is_contradicted(clauses: list[Clause], event: Event) -> bool:
+    """Whether other words of the same kind say the opposite of an event, or negate it."""
+    for clause in clauses:
+        for other in clause.events:
+            is_alike = other.kind is event.kind and other.stem == event.stem
+            # Descriptions that name no stem say little: theirs is guessed.
+            is_sure = event.kind is Kind.ACTION or (other.has_own_stem or event.has_own_stem)
+            if is_alike and is_sure and other.direction is not event.direction:
+                return True
+        for other in clause.negated_events:
+            # "Loud, but not too loud." What names a stem of its own may be about another place.
+            is_same = event.kind is other.kind is Kind.STATE and not other.has_own_stem
+            if is_same and other.direction is event.direction:
+                return True
+    return False
 
 
 def parse_changes(text: str) -> dict[str, float]:

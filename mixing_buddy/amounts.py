@@ -26,20 +26,26 @@ class Amount:
 
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 # Not in the middle of a number; a decimal comma has no space behind it.
-_NUMBER = rf"(?:(?<![\w.])[+-]?\d+(?:[.,]\d+)?|\b(?:{'|'.join(_NUMBER_WORDS)})\b)"
+_NUMBER = rf"(?:(?<![\w./])[+-]?\d+(?:[.,]\d+)?|\b(?:{'|'.join(_NUMBER_WORDS)})\b)"
 _UNIT = r"(?:d ?bs?|decibels?)\b"
-_TO = r"\s*-?\s*(?:-|to|and|or|~)\s*-?\s*"
+_TO = r"\s*-?\s*(?:-|up to|to|and|or|~)\s*-?\s*"
 _OTHER_UNIT = r"(?!\s*-?\s*(?:%|percent|k?hz|ms|s\b|sec|bars?|beats?|lu|dbfs|dbtp|[.,]?\d))"
 _RANGE = re.compile(rf"({_NUMBER})\s*(?:{_UNIT})?{_TO}({_NUMBER})\s*-?{_UNIT}")
 _SINGLE = re.compile(rf"({_NUMBER})\s*-?\s*{_UNIT}")
 _UNITLESS = re.compile(rf"\b(?:by|between) ({_NUMBER}){_TO}({_NUMBER}){_OTHER_UNIT}")
+# As programs write it: "min_db": 3, "max_db": 6; "gain_db": [3, 6]; "gain_db": 4.
+_KEYED_RANGE = re.compile(
+    rf"\b(?:min db\s*[:=]\s*({_NUMBER})\s*,?\s*max db\s*[:=]\s*"
+    rf"|db\s*[:=]\s*\[\s*({_NUMBER})\s*,\s*)({_NUMBER})"
+)
+_KEYED = re.compile(rf"\bdb\s*[:=]\s*({_NUMBER})")
 
 _SPELLINGS = [
     (r"[^\S\n]+", " "),
     (r"[\u2018\u2019\u02bc]", "'"),
     (r"[\u2212\u00ad\ufe63]", "-"),
     # Between numbers any dash makes a range; elsewhere a long or a spaced one breaks a clause.
-    (r"(?<=\d)\s*[\u2010-\u2015]\s*(?=\d)", "-"),
+    (r"(?<=\d)\s*(?:[\u2010-\u2015]|\.{2,3})\s*(?=\d)", "-"),
     (r"(?<=\d)(\s*d ?bs?)\s*[\u2010-\u2015]\s*(?=\d)", r"\1-"),
     (r"[\u2010\u2011]", "-"),
     (r"[\u2013](?=\d)", "-"),
@@ -55,8 +61,11 @@ _SPELLINGS = [
     (r"\b(it|that|there|what|here)'s\b", r"\1 is"),
     (r"'re\b", " are"),
     (r"'(?:s|ve|d|ll|m)\b", " "),
+    (r"\b(?:direction|action|change|stem)\W{1,4}none\b", "no change"),
     (r"\bnot (?:only|just)\b|\bdo not (?:be afraid|hesitate) to\b", " "),
-    (r"[*_#`\"“”]", " "),
+    (r"\u2191", " up "),
+    (r"\u2193", " down "),
+    (r"[*_#`\"'“”]", " "),
 ]
 
 
@@ -76,10 +85,10 @@ def extract_amounts(text: str) -> tuple[str, list[Amount]]:
     amounts: list[Amount] = []
 
     def take(match: re.Match[str]) -> str:
-        amounts.append(_amount(match.groups()))
+        amounts.append(_amount(tuple(group for group in match.groups() if group)))
         return f" mag{len(amounts) - 1} "
 
-    for pattern in (_RANGE, _UNITLESS, _SINGLE):
+    for pattern in (_KEYED_RANGE, _RANGE, _UNITLESS, _SINGLE, _KEYED):
         plain = pattern.sub(take, plain)
     # A decimal point that is left belongs to no amount; it must not end a sentence.
     return re.sub(r"(?<=\d)\.(?=\d)", " ", plain), amounts

@@ -8,16 +8,15 @@ of a refusal count for nothing.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from importlib import resources
 from typing import Any
-
-import yaml
 
 from mixing_buddy.amounts import Amount, extract_amounts
 from mixing_buddy.flaws import Direction
+from mixing_buddy.lexicon import load_lexicon
 
 
 class Kind(IntEnum):
@@ -59,8 +58,10 @@ class Clause:
     sentence: int
     mentions: list[Mention]
     events: list[Event]
+    negated_events: list[Event] = field(default_factory=list)
     is_balanced: bool = False
     is_refusal: bool = False
+    is_alternative: bool = False
 
 
 def read_clauses(text: str) -> tuple[list[Clause], list[Amount]]:
@@ -70,17 +71,30 @@ def read_clauses(text: str) -> tuple[list[Clause], list[Amount]]:
         text: an answer in free words.
 
     Returns:
-        The clauses, and the amounts in dB that ``mag<i>`` in their texts stands for.
+        The clauses, and the amounts in dB that ``mag<i>`` in their texts stands for. No clauses
+        where the speaker has not heard the mix, or takes back what was said.
     """
     plain, amounts = extract_amounts(text)
     clauses = []
     for number, sentence in enumerate(re.split(r"[.!;\n]+|(?<=\?)", plain)):
+        is_hypothetical = _lexicon().patterns["hypotheses"].match(sentence.strip()) is not None
         for part in _CLAUSE_BREAK.split(sentence.rstrip("? ")):
             clause = _read_clause(part, number, amounts)
             if sentence.rstrip().endswith("?"):
-                clause.events, clause.is_balanced = [], False  # a question advises nothing
+                # A question advises nothing, unless it is a polite request.
+                is_request = _lexicon().patterns["requests"].match(sentence.strip()) is not None
+                actions = [event for event in clause.events if event.kind is Kind.ACTION]
+                clause.events, clause.is_balanced = actions if is_request else [], False
+            if is_hypothetical:
+                clause.events, clause.is_balanced = [], False
             clauses.append(clause)
+            patterns = _lexicon().patterns
+            if patterns["deafness"].search(clause.text) or patterns["retractions"].match(
+                clause.text
+            ):
+                return [], amounts
     _resolve_stems(clauses)
+    _find_alternatives(clauses)
     return clauses, amounts
 
 
@@ -105,8 +119,7 @@ class _Lexicon:
 
 @functools.cache
 def _lexicon() -> _Lexicon:
-    path = resources.files("mixing_buddy").joinpath("templates", "advice_lexicon.yaml")
-    data = yaml.safe_load(path.read_text("utf-8"))
+    data = load_lexicon()
     stems: dict[str, str | None] = {p: s for s, names in data["stems"].items() for p in names}
     stems |= dict.fromkeys(data["not_stems"])
     labels: dict[str, tuple[str, Direction | None]] = {}
@@ -118,8 +131,14 @@ def _lexicon() -> _Lexicon:
     labels |= {p: ("neutral", None) for p in data["neutral"]}
     particles = {p: Direction(d) for d, names in data["particles"].items() for p in names}
     gap_end = _alternation([*data["movers"], *data["negations"], "and", "or"])
-    lists = ("fillers", "negations", "negation_ends", "balanced", "holds", "refusals", "copulas")
-    patterns = {name: re.compile(_alternation(data[name])) for name in (*lists, "modals")}
+    taken = _alternation(data["taken"])
+    lists = (
+        "fillers", "negations", "negation_ends", "balanced", "changes", "holds", "refusals",
+        "deafness", "processing", "processing_verbs", "requests", "hypotheses", "copulas", "modals",
+    )  # fmt: skip
+    patterns = {name: re.compile(_alternation(data[name])) for name in lists}
+    # Words that take something back stand alone.
+    patterns["retractions"] = re.compile(rf"(?:{_alternation(data['retractions'])})$")
     patterns |= {
         "stems": re.compile(_alternation(stems)),
         "labels": re.compile(_alternation(labels)),
@@ -132,6 +151,14 @@ def _lexicon() -> _Lexicon:
             rf"{_alternation(data['movers'])} (?:(?!{gap_end})\w+ ){{0,{_MAX_GAP_WORDS}}}?"
             rf"(?P<particle>{_alternation(particles)})(?! or\b)"
         ),
+        # "give the vocals 3 dB", but not "give the vocals 3 dB less".
+        "gifts": re.compile(
+            rf"{_alternation(data['givers'])} (?:(?!{gap_end}|{taken})\w+ ){{1,{_MAX_GAP_WORDS}}}?"
+            rf"mag\d+(?! {taken})"
+        ),
+        # "up the vocals": a verb only where nothing goes before.
+        "up": re.compile(rf"(?:^|(?<=\bto )|(?<=\bshould ))up {DETERMINERS}"
+                         rf"(?={_alternation(stems)})"),
         # "vocals up 3 dB" needs no verb, but "up" alone means nothing.
         "bare": re.compile(rf"(?:(?P<stem>{_alternation(stems)}) )?(?P<way>up|down)\b"
                            r"(?P<amount> (?:by )?mag\d+)?"),
@@ -153,10 +180,14 @@ def _read_clause(text: str, sentence: int, amounts: list[Amount]) -> Clause:
     clause.is_refusal = patterns["refusals"].search(text) is not None
     if clause.is_refusal:
         return clause
-    events = _find_events(text, clause.mentions, amounts)
-    clause.events = [event for event in events if not _is_negated(text, event.start)]
-    clause.is_balanced = len(events) > len(clause.events) or any(
-        not _is_negated(text, cue.start()) for cue in patterns["balanced"].finditer(text)
+    events = _without_processing(text, _find_events(text, clause.mentions, amounts))
+    for event in events:
+        is_negated = _is_negated(text, event.start)
+        (clause.negated_events if is_negated else clause.events).append(event)
+    clause.is_balanced = (
+        len(clause.negated_events) > 0
+        or any(not _is_negated(text, cue.start()) for cue in patterns["balanced"].finditer(text))
+        or any(_is_negated(text, cue.start()) for cue in patterns["changes"].finditer(text))
     )
     for hold in patterns["holds"].finditer(text):
         clause.is_balanced |= not events
@@ -203,6 +234,11 @@ def _find_events(text: str, mentions: list[Mention], amounts: list[Amount]) -> l
         if claim(match):
             direction = lexicon.particles[match["particle"]]
             events.append(Event(Kind.ACTION, direction, *match.span(), subject_first=False))
+    for pattern in (lexicon.patterns["gifts"], lexicon.patterns["up"]):
+        for match in pattern.finditer(text):
+            if claim(match):
+                event = Event(Kind.ACTION, Direction.RAISE, *match.span(), subject_first=False)
+                events.append(event)
     for match in lexicon.patterns["labels"].finditer(text):
         group, direction = lexicon.labels[re.sub(r"mag\d+", "MAG", match[0])]
         if claim(match) and direction is not None:
@@ -219,6 +255,21 @@ def _find_events(text: str, mentions: list[Mention], amounts: list[Amount]) -> l
         if direction and not re.search(r"\b(?:at|sits|sit|is|are|by) $", text[: match.start()]):
             events.append(Event(Kind.AMOUNT, direction, *match.span()))
     return sorted(events, key=lambda event: event.start)
+
+
+def _without_processing(text: str, events: list[Event]) -> list[Event]:
+    """Leave out actions of equalisers and the like: "boost the vocals at 3 kHz"."""
+    patterns = _lexicon().patterns
+    kept = []
+    for number, event in enumerate(events):
+        since = events[number - 1].end if number else 0
+        until = events[number + 1].start if number + 1 < len(events) else len(text)
+        is_processing = patterns["processing"].search(text, event.end, until) or (
+            patterns["processing_verbs"].search(text, since, event.start)
+        )
+        if event.kind is Kind.STATE or not is_processing:
+            kept.append(event)
+    return kept
 
 
 def _make_event(
@@ -256,7 +307,8 @@ def _judge_level(text: str, start: int, end: int, direction: Direction) -> Event
     copulas = [
         match
         for match in patterns["copulas"].finditer(before)
-        if not re.search(r"\b(?:to|should|must|could|would|might) $", before[: match.start()])
+        if (match[0] != "sit" or match.start() > 0)  # "sit the vocals further back" asks
+        and not re.search(r"\b(?:to|should|must|could|would|might) $", before[: match.start()])
         and len(before[match.end() :].split()) <= _MAX_GAP_WORDS // 2
     ]
     if copulas and (not modals or copulas[-1].start() > modals[-1].start()):
@@ -276,10 +328,11 @@ def _is_negated(text: str, position: int) -> bool:
 
 def _resolve_stems(clauses: list[Clause]) -> None:
     """Give every event its stem: in its clause, else from what was said before or after."""
+    for clause in clauses:
+        for event in (*clause.events, *clause.negated_events):
+            event.stem = _own_stem(clause, event)
+            event.has_own_stem = event.stem is not None
     events = [(clause, event) for clause in clauses for event in clause.events]
-    for clause, event in events:
-        event.stem = _own_stem(clause, event)
-        event.has_own_stem = event.stem is not None
     for clause, event in events:
         if event.stem is not None:
             continue
@@ -296,6 +349,26 @@ def _resolve_stems(clauses: list[Clause]) -> None:
         after = [stem for number, _, stem in targets if number >= place]
         choices = [*in_sentence[-1:], *described[:1], *before[-1:], *after[:1]]
         event.stem = choices[0] if choices else None
+
+
+def _find_alternatives(clauses: list[Clause]) -> None:
+    """Mark clauses that leave a choice: "raise the vocals or the bass", "... or lower it"."""
+    for place, clause in enumerate(clauses):
+        before = clauses[place - 1] if place else None
+        for match in re.finditer(r"(?:^| )(?:or|nor) ", clause.text):
+            left = [event for event in clause.events if event.end <= match.start()]
+            right = [event for event in clause.events if event.start >= match.end()]
+            if not left and before is not None and before.sentence == clause.sentence:
+                left = before.events
+            if left and right:
+                is_same = (left[-1].stem, left[-1].direction) == (right[0].stem, right[0].direction)
+                clause.is_alternative |= not is_same
+            elif left and match.start() == 0:  # "or leave them"
+                clause.is_alternative |= clause.is_balanced
+        for first, second in itertools.pairwise(m for m in clause.mentions if m.is_target):
+            between = clause.text[first.end : second.start]
+            is_choice = re.fullmatch(rf" or {DETERMINERS}", between) and first.stem != second.stem
+            clause.is_alternative |= bool(is_choice and clause.events)
 
 
 def _own_stem(clause: Clause, event: Event) -> str | None:

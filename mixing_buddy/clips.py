@@ -14,6 +14,8 @@ def clips_of(
     stem_gains_db: Mapping[str, float],
     target: str,
     anchor: str | None,
+    *,
+    balanced_gains_db: Mapping[str, float],
 ) -> list[Clip]:
     """List the clips of a sample.
 
@@ -23,18 +25,18 @@ def clips_of(
         stem_gains_db: gain of each stem in the flawed mix, in dB.
         target: the stem that is changed.
         anchor: the stem whose level is taken as right; None in "differential" only.
+        balanced_gains_db: gain of each stem in the balanced mix, in dB.
     """
     if mode == STEMS_MODE:
         others = [stem for stem in audible_stems if stem != anchor]
         return [_clip(stem, stem_gains_db, (stem,)) for stem in (anchor, *others)]
     if mode == DIFFERENTIAL:
         backing = [stem for stem in STEMS if stem != target]
-        balanced_db = dict.fromkeys(STEMS, 0.0)
         return [
             _clip("target_a", stem_gains_db, (target,)),
             _clip("backing_a", stem_gains_db, backing),
-            _clip("target_b", balanced_db, (target,)),
-            _clip("backing_b", balanced_db, backing),
+            _clip("target_b", balanced_gains_db, (target,)),
+            _clip("backing_b", balanced_gains_db, backing),
         ]
     return [_clip("mix", stem_gains_db, STEMS)]
 

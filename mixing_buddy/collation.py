@@ -14,6 +14,53 @@ from mixing_buddy.rendering import POWER_BLOCK
 #: Stems further below the sample's common reference are inaudible: nobody need hear how far.
 LEVEL_FLOOR_DB = -30.0
 
+#: Every so many samples of a clip are looked at before all are.
+_PROBE_STRIDE = 997
+
+
+def share_clips(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Keep each distinct clip of a batch once, so that it is encoded once.
+
+    Clips are the same where all samples are, so nothing that the model computes changes.
+
+    Args:
+        batch: model input, clips in order of their placeholders.
+
+    Returns:
+        The batch with the distinct clips and, where any stood in several places, `clip_index` of
+        shape `(num_clips,)`. A mask of samples is left out where it masks none: it would only make
+        the model wait for its lengths.
+    """
+    batch = dict(batch)
+    values, mask = batch["input_values"], batch.get("input_values_mask")
+    lengths = [values.shape[1]] * len(values) if mask is None else mask.sum(-1).tolist()
+    distinct: list[int] = []
+    index: list[int] = []
+    # A few samples of each clip tell nearly all apart; only clips that agree in them are compared.
+    alike: dict[bytes, list[int]] = {}
+    for place, length in enumerate(lengths):
+        clip = values[place, :length]
+        candidates = alike.setdefault(clip[::_PROBE_STRIDE].numpy().tobytes(), [])
+        same = (
+            number
+            for number in candidates
+            if lengths[distinct[number]] == length
+            and torch.equal(values[distinct[number], :length], clip)
+        )
+        number = next(same, len(distinct))
+        if number == len(distinct):
+            candidates.append(number)
+            distinct.append(place)
+        index.append(number)
+    if len(distinct) < len(index):
+        for name in ("input_values", "input_values_mask", "input_features"):
+            if batch.get(name) is not None:
+                batch[name] = batch[name][distinct]
+        batch["clip_index"] = torch.tensor(index)
+    if min(lengths) == values.shape[1]:
+        batch.pop("input_values_mask", None)
+    return batch
+
 
 class SFTCollator:
     """Makes a training batch of rows that carry ``clips``, ``instruction`` and ``response``.
@@ -62,7 +109,7 @@ class SFTCollator:
                 for levels in self._levels_db(row["clips"], row["stem_powers"])
             ]
             batch["stem_levels_labels_db"] = torch.from_numpy(np.concatenate(levels_db))
-        return dict(batch)
+        return share_clips(batch)
 
     def _levels_db(
         self, clips: Sequence[np.ndarray], powers: Sequence[np.ndarray]

@@ -1,4 +1,4 @@
-"""Audio inside a data set: clips as FLAC bytes, written and read without ffmpeg."""
+"""Audio inside a dataset: clips as FLAC bytes, written and read without ffmpeg."""
 
 from __future__ import annotations
 
@@ -69,11 +69,9 @@ def decode_clip(file: bytes, audio_gain_db: float) -> np.ndarray:
     try:
         samples, sample_rate = soundfile.read(io.BytesIO(file), dtype="float32")
     except soundfile.LibsndfileError as error:
-        raise AudioError(
-            f"Audio in the data set can't be decoded ({error.error_string})"
-        ) from error
+        raise AudioError(f"Audio in the dataset can't be decoded ({error.error_string})") from error
     if sample_rate != SAMPLE_RATE:
-        raise AudioError(f"Audio in the data set is {sample_rate} Hz, expected {SAMPLE_RATE} Hz.")
+        raise AudioError(f"Audio in the dataset is {sample_rate} Hz, expected {SAMPLE_RATE} Hz.")
     return samples / np.float32(db_to_gain(audio_gain_db))
 
 
@@ -81,7 +79,7 @@ def open_embedded(rows: Dataset) -> Dataset:
     """Let rows with embedded audio be read as `RenderTransform` lets recipes be read.
 
     Args:
-        rows: a split of a data set that holds its audio.
+        rows: a split of a dataset that holds its audio.
 
     Returns:
         Rows whose `"clips"` (and `"audio"`) are float32 arrays, at the level of the mix.

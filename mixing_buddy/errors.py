@@ -15,9 +15,25 @@ class SongError(MixingBuddyError):
     """A song folder, or a folder of songs, can't be used."""
 
 
+class ProjectError(MixingBuddyError):
+    """A workstation's project can't be read, or advice can't be written into it."""
+
+
 class RecipeError(MixingBuddyError):
     """A recipe can't be made, read or rendered."""
 
 
 class OutputError(MixingBuddyError):
     """The place that results should go to can't be used."""
+
+
+class PublishingError(MixingBuddyError):
+    """Something may not, or can't, be published on the Hub."""
+
+
+class JudgingError(MixingBuddyError):
+    """Answers can't be given to a judge, or the judge can't be asked."""
+
+
+class StudyError(MixingBuddyError):
+    """A listening study can't be made, run or evaluated."""

@@ -1,4 +1,4 @@
-"""A look at a data set: counts, levels and examples to hear, as one HTML page."""
+"""A look at a dataset: counts, levels and examples to hear, as one HTML page."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from mixing_buddy.rows import list_configs, spread
 from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.stems import STEMS
 
-#: Columns whose values are counted, where the data set has them.
+#: Columns whose values are counted, where the dataset has them.
 COUNTED = ("category", "target", "anchor", "direction", "prompt_category", "rejected_kind")
 
-#: Longest side of a data set that levels are measured on; more rows change no histogram visibly.
+#: Longest side of a dataset that levels are measured on; more rows change no histogram visibly.
 MEASURED_ROWS = 200
 
 
@@ -47,7 +47,7 @@ class Example:
 
 @dataclass(frozen=True)
 class ModePage:
-    """What the page says of one config of the data set.
+    """What the page says of one config of the dataset.
 
     Args:
         name: name of the config.
@@ -73,7 +73,7 @@ def inspect_dataset(dataset: str, songs: Sequence[str], *, num_examples: int = 3
         num_examples: examples a config.
 
     Returns:
-        One entry for each config of the data set.
+        One entry for each config of the dataset.
     """
     transform = RenderTransform(parse_sources(songs)) if songs else None
     return [

@@ -15,8 +15,8 @@ from mixing_buddy.flaws import Category, Direction
 from mixing_buddy.preferences import RejectedKind
 from mixing_buddy.stems import ADVISED_STEMS
 
-#: Names of each labelled column, in the order of their numbers. The order is part of every data
-#: set that was ever published: append, never reorder.
+#: Names of each labelled column, in the order of their numbers. The order is part of every
+#: dataset that was ever published: append, never reorder.
 LABELS: dict[str, tuple[str, ...]] = {
     "target": ADVISED_STEMS,
     "anchor": ADVISED_STEMS,

@@ -1,8 +1,8 @@
 """Preference pairs: a right answer, and one that is wrong in exactly one known way.
 
 Both come from the same template, so that style tells nothing. Nor does content alone: over all
-targets, anchors and flaw categories, with kinds drawn evenly among the possible ones, each
-answer is chosen as often as it is rejected, and only the audio tells which it should be.
+targets, anchors and flaw categories, with kinds drawn as `draw_rejection` does, each answer is
+chosen as often as it is rejected, and only the audio tells which it should be.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ class RejectedKind(StrEnum):
     FALSE_ALARM = "false_alarm"
     MISSED_FLAW = "missed_flaw"
 
+
+#: Share of the pairs on flawed mixes that miss the flaw, however many other kinds are possible:
+#: "nothing is off" is then rejected as often as it is chosen.
+MISSED_FLAW_SHARE = 0.25
 
 _OTHER_DIRECTION = {
     Category.VERY_QUIET: Category.VERY_LOUD,
@@ -100,10 +104,8 @@ def possible_kinds(
 ) -> tuple[RejectedKind, ...]:
     """In which ways an answer about a mix can be wrong.
 
-    A balanced mix can only be called flawed. Drawn evenly, the four kinds of the flawed
-    categories and the false alarm get a fifth of the pairs each where the five categories
-    do, as in an enumeration; only clips with two advised stems, which have no wrong stem to
-    name, make `WRONG_STEM` a little rarer.
+    A balanced mix can only be called flawed, and a clip with two advised stems has no wrong stem
+    to name.
 
     Args:
         category: the flaw of the mix.
@@ -172,7 +174,11 @@ def draw_rejection(
     anchor: str,
     advised_stems: Sequence[str] = ADVISED_STEMS,
 ) -> Rejection:
-    """Draw a way to be wrong, evenly among the possible kinds, and an answer of that kind.
+    """Draw a way to be wrong, and an answer of that kind.
+
+    A flawed mix misses the flaw with `MISSED_FLAW_SHARE`; the rest is shared evenly by the other
+    possible kinds. Where the five categories are even and three stems are advised, each of the
+    five kinds is a fifth of the pairs; with two, wrong direction and wrong size are 30 % each.
 
     Args:
         category: the flaw of the mix.
@@ -186,9 +192,12 @@ def draw_rejection(
     """
     # By `random`, whose stream numpy keeps stable, rather than by `integers`.
     kind_position, position = rng.random(), rng.random()
-    kinds = possible_kinds(category, advised_stems)
+    kinds = list(possible_kinds(category, advised_stems))
+    kind = kinds.pop()
+    if kinds and kind_position < 1.0 - MISSED_FLAW_SHARE:
+        kind = kinds[int(kind_position / (1.0 - MISSED_FLAW_SHARE) * len(kinds))]
     rejections = possible_rejections(
-        kinds[int(kind_position * len(kinds))],
+        kind,
         category,
         target=target,
         anchor=anchor,

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 from mixing_buddy.assembly import build_processor, from_parts
 from mixing_buddy.tokenization import AUDIO_TOKEN, train_tokenizer
 
-#: The published system's parts.
+#: The published system's parts. MERT is taken at the commit that its repository stands at when it
+#: is first loaded, which is then written into the model's configuration.
 MERT_330M = "m-a-p/MERT-v1-330M"
 QWEN2_7B = "Qwen/Qwen2-7B-Instruct"
+QWEN2_7B_REVISION = "f2826a00ceef68f0f2b946d945ecc0477ce4450c"
 
 
 def template_texts() -> list[str]:
-    """Return every instruction and answer that the templates can make, in a fixed order."""
+    """Return instructions and answers of every mode and kind of prompt, in a fixed order.
+
+    Every template is there with every stem, claim, direction and size; not every combination,
+    since a tokenizer learns from words. Preference pairs use the answers of ``single_mix``.
+    """
     from mixing_buddy import prompts
+    from mixing_buddy.claims import DESCRIPTIONS, PromptCategory, possible_claims
     from mixing_buddy.flaws import Category
     from mixing_buddy.stems import ADVISED_STEMS, STEMS
 
     texts = [prompts.SYSTEM_MESSAGE]
-    for index, anchor in product(range(prompts.NUM_INSTRUCTIONS), ADVISED_STEMS):
-        for duration_s in (10.0, 5.8):
+    pairs = list(permutations(ADVISED_STEMS, 2))
+    kinds = product(("single_mix", "stems"), PromptCategory, Category, pairs)
+    for mode, prompt_category, category, (target, anchor) in kinds:
+        kind = {"mode": mode, "prompt_category": prompt_category, "anchor": anchor}
+        claims = possible_claims(prompt_category, category, target=target, anchor=anchor)
+        if not claims and prompt_category in DESCRIPTIONS:
+            continue
+        for index in range(prompts.NUM_RESPONSES):
+            kind["claim"] = claims[index % len(claims)] if claims else None
+            # Now and then a chunk is a whole song, and shorter.
+            duration_s = 5.8 if category is Category.NO_ERROR else 10.0
+            texts.append(prompts.instruction(index, duration_s=duration_s, stems=STEMS, **kind))
+            reason = index % prompts.NUM_REASONS
+            texts.append(prompts.response(index, category, target=target, reason=reason, **kind))
+    sizes_db = [{stem: size_db} for stem in STEMS for size_db in (-11.5, -4.0, 6.5, 12.0)]
+    moves_db = [{}, *sizes_db, {"bass": 3.5, "drums": -7.0}, dict.fromkeys(ADVISED_STEMS, -10.5)]
+    for index in range(prompts.NUM_RESPONSES):
+        for anchor in (None, *ADVISED_STEMS):
             texts.append(
-                prompts.instruction(index, duration_s=duration_s, stems=STEMS, anchor=anchor)
+                prompts.differential_instruction(index, duration_s=10.0, stems=STEMS, anchor=anchor)
             )
-    choices = product(range(prompts.NUM_RESPONSES), Category, ADVISED_STEMS, ADVISED_STEMS)
-    for index, category, target, anchor in choices:
-        if target != anchor:
-            texts.append(prompts.response(index, category, target=target, anchor=anchor))
+        for changes_db in moves_db:
+            texts.append(prompts.differential_response(index, changes_db, anchor=None))
     return texts
 
 
@@ -96,13 +117,27 @@ def build_nano(**overrides: Any):
     return model, build_processor(config, tokenizer)
 
 
-def build_7b(**kwargs: Any):
-    """Assemble MERT-v1-330M and Qwen2-7B-Instruct; arguments as in ``assembly.from_parts``.
+def build_7b(
+    *,
+    audio: str = MERT_330M,
+    text: str = QWEN2_7B,
+    text_revision: str | None = None,
+    **kwargs: Any,
+):
+    """Assemble MERT-v1-330M and Qwen2-7B-Instruct, or other parts in their places.
+
+    Args:
+        audio: Hub id or folder of the encoder.
+        text: Hub id or folder of the language model.
+        text_revision: commit of the language model; Qwen2-7B-Instruct is pinned by default.
+        kwargs: as ``assembly.from_parts`` takes them.
 
     Returns:
         Model and processor, 75 audio tokens for a clip of 10 s.
     """
-    return from_parts(MERT_330M, QWEN2_7B, **kwargs)
+    if text == QWEN2_7B:
+        text_revision = text_revision or QWEN2_7B_REVISION
+    return from_parts(audio, text, text_revision=text_revision, **kwargs)
 
 
 PRESETS = {"nano": build_nano, "7b": build_7b}

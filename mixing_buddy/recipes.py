@@ -1,7 +1,7 @@
 """Recipes: rows that say how to make a sample's clips, with question and answer.
 
 A recipe holds no audio. With the songs at hand, `mixing_buddy.rendering` turns it into what the
-model hears; so a data set of recipes can be published whatever the licence of the songs.
+model hears; so a dataset of recipes can be published whatever the licence of the songs.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mixing_buddy.chunks import Chunk
 from mixing_buddy.claims import PromptCategory
 from mixing_buddy.clips import clips_of
+from mixing_buddy.consensus.estimate import MEAN, ReferenceBalance
 from mixing_buddy.errors import RecipeError
 from mixing_buddy.flaws import FLAWS, Category, draw_gain_db
 from mixing_buddy.preferences import draw_rejection
@@ -31,6 +32,9 @@ from mixing_buddy.schema import (
 from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.stems import STEMS
 from mixing_buddy.wording import Wording, draw_index, word_differential, word_single
+
+#: Balances that engineers of a song agree on, by what they are relative to: a stem, or `MEAN`.
+Balances = Mapping[str, ReferenceBalance]
 
 _FLAWED = tuple(category for category in Category if category is not Category.NO_ERROR)
 
@@ -53,6 +57,7 @@ class _Settings:
     base_seed: int
     no_error_tolerance_db: float
     num_references: int
+    balances: Balances = field(default_factory=dict)
 
 
 def derive_seed(base_seed: int, *names: str) -> int:
@@ -72,12 +77,14 @@ def enumerate_recipes(
     base_seed: int = 0,
     no_error_tolerance_db: float = 0.0,
     num_references: int = 0,
+    balances: Balances | None = None,
 ) -> Iterator[Recipe]:
     """Make one recipe for every combination that the chunk allows.
 
     These are target, anchor and category, 30 with three advised stems and 10 with two; in
     "differential" target, category and number of changed stems, 36 with three and 16 with two
-    (a mix that needs no change is no sample there).
+    (a mix that needs no change is no sample there, nor is one of whose flaws any lies within the
+    range that engineers agree on).
 
     Args:
         chunk: from `find_chunks`.
@@ -86,6 +93,9 @@ def enumerate_recipes(
         base_seed: another one gives other gains and wordings.
         no_error_tolerance_db: see `draw_gain_db`.
         num_references: how many right answers to list in the column `references`.
+        balances: what engineers of this song agree on. It takes the place of the stems as they
+            lie as the balanced mix of "differential", that of the recipe's anchor if there, else
+            relative to the mean of the stems, else any. Other modes don't use it.
 
     Yields:
         Recipes, in a fixed order.
@@ -93,9 +103,9 @@ def enumerate_recipes(
     Raises:
         RecipeError: the mode is unknown.
     """
-    settings = _Settings(mode, base_seed, no_error_tolerance_db, num_references)
+    settings = _Settings(mode, base_seed, no_error_tolerance_db, num_references, balances or {})
     for plan in _plans(chunk, mode):
-        yield _make_recipe(chunk, plan, settings)
+        yield from _make_recipe(chunk, plan, settings)
 
 
 def sample_recipes(
@@ -106,6 +116,7 @@ def sample_recipes(
     base_seed: int = 0,
     no_error_tolerance_db: float = 0.0,
     num_references: int = 0,
+    balances: Balances | None = None,
 ) -> Iterator[Recipe]:
     """Make `count` recipes with the combination drawn uniformly, each gain anew.
 
@@ -118,6 +129,7 @@ def sample_recipes(
         base_seed: another one gives other recipes.
         no_error_tolerance_db: see `draw_gain_db`.
         num_references: how many right answers to list.
+        balances: see `enumerate_recipes`; fewer recipes than `count` may come with it.
 
     Yields:
         Recipes; the last part of their uid counts from 0.
@@ -126,7 +138,7 @@ def sample_recipes(
         RecipeError: the mode is unknown, or the chunk has fewer than two stems that may be
             target or anchor.
     """
-    settings = _Settings(mode, base_seed, no_error_tolerance_db, num_references)
+    settings = _Settings(mode, base_seed, no_error_tolerance_db, num_references, balances or {})
     if len(chunk.advised_stems) < 2:
         raise RecipeError(
             f"{_chunk_uid(chunk)}: a target and an anchor are needed, but only "
@@ -144,7 +156,7 @@ def sample_recipes(
             target = others.pop(draw_index(rng, len(others)))
             anchor = others[draw_index(rng, len(others))]
             plan = _Plan(target, anchor, categories[draw_index(rng, len(categories))], 1, index)
-        yield _make_recipe(chunk, plan, settings)
+        yield from _make_recipe(chunk, plan, settings)
 
 
 def _plans(chunk: Chunk, mode: str) -> Iterator[_Plan]:
@@ -162,9 +174,15 @@ def _plans(chunk: Chunk, mode: str) -> Iterator[_Plan]:
                         yield _Plan(target, anchor, category)
 
 
-def _make_recipe(chunk: Chunk, plan: _Plan, settings: _Settings) -> Recipe:
+def _make_recipe(chunk: Chunk, plan: _Plan, settings: _Settings) -> Iterator[Recipe]:
+    """Make the recipe of a plan, if it is one."""
     if settings.mode == DIFFERENTIAL:
-        return _make_differential(chunk, plan, settings)
+        yield from _make_differential(chunk, plan, settings)
+    else:
+        yield _make_single(chunk, plan, settings)
+
+
+def _make_single(chunk: Chunk, plan: _Plan, settings: _Settings) -> Recipe:
     combination = f"{plan.target}-vs-{plan.anchor}/{plan.category}/{plan.index}"
     # Of "single_mix" in every mode: see `enumerate_recipes`.
     seed = derive_seed(settings.base_seed, f"{_chunk_uid(chunk)}/{SINGLE_MIX}/{combination}")
@@ -216,7 +234,7 @@ def _with_rejected(
     )
 
 
-def _make_differential(chunk: Chunk, plan: _Plan, settings: _Settings) -> Recipe:
+def _make_differential(chunk: Chunk, plan: _Plan, settings: _Settings) -> Iterator[Recipe]:
     uid = (
         f"{_chunk_uid(chunk)}/{DIFFERENTIAL}/{plan.target}/{plan.category}/"
         f"{plan.num_changed}-changed/{plan.index}"
@@ -229,6 +247,9 @@ def _make_differential(chunk: Chunk, plan: _Plan, settings: _Settings) -> Recipe
         stem = others.pop(draw_index(rng, len(others)))
         gains_db[stem] = draw_gain_db(_FLAWED[draw_index(rng, len(_FLAWED))], rng)
     anchor = others[draw_index(rng, len(others))] if others else None
+    balance = _balance_for(anchor, settings.balances)
+    if balance and any(_is_taste(balance, stem, gain_db) for stem, gain_db in gains_db.items()):
+        return
     wording = word_differential(
         rng,
         chunk,
@@ -236,7 +257,7 @@ def _make_differential(chunk: Chunk, plan: _Plan, settings: _Settings) -> Recipe
         anchor=anchor,
         num_references=settings.num_references,
     )
-    return _recipe(
+    yield _recipe(
         chunk,
         plan,
         settings,
@@ -245,7 +266,23 @@ def _make_differential(chunk: Chunk, plan: _Plan, settings: _Settings) -> Recipe
         anchor=anchor,
         gains_db=gains_db,
         wording=wording,
+        balance=balance,
     )
+
+
+def _balance_for(anchor: str | None, balances: Balances) -> ReferenceBalance | None:
+    # The stem that is never changed comes before those that may be: a stem that others are
+    # measured by has no range of its own.
+    names = (anchor, MEAN, "other", *STEMS)
+    return next((balances[name] for name in names if name in balances), None)
+
+
+def _is_taste(balance: ReferenceBalance, stem: str, gain_db: float) -> bool:
+    """Whether a stem at this gain relative to the balance is still where engineers put it."""
+    low_db, high_db = balance.tolerance_low_db[stem], balance.tolerance_high_db[stem]
+    if low_db is None or high_db is None:
+        return False
+    return low_db <= balance.gains_db[stem] + gain_db <= high_db
 
 
 def _recipe(
@@ -258,9 +295,18 @@ def _recipe(
     anchor: str | None,
     gains_db: Mapping[str, float],
     wording: Wording,
+    balance: ReferenceBalance | None = None,
 ) -> Recipe:
     flaw = FLAWS[plan.category]
-    stem_gains_db = {stem: gains_db.get(stem, 0.0) for stem in STEMS}
+    balanced_db = dict.fromkeys(STEMS, 0.0) if balance is None else balance.gains_db
+    stem_gains_db = {stem: balanced_db[stem] + gains_db.get(stem, 0.0) for stem in STEMS}
+    tolerance_low_db = tolerance_high_db = None
+    if settings.mode == DIFFERENTIAL:
+        ends_db = (balance.tolerance_low_db, balance.tolerance_high_db) if balance else ({}, {})
+        tolerance_low_db, tolerance_high_db = (
+            {s: None if end.get(s) is None else end[s] - stem_gains_db[s] for s in STEMS}
+            for end in ends_db
+        )
     claim = wording.claim
     return Recipe(
         uid=uid,
@@ -276,11 +322,13 @@ def _recipe(
         target=plan.target,
         anchor=anchor,
         category=plan.category,
-        gain_db=stem_gains_db[plan.target],
+        gain_db=gains_db[plan.target],
         stem_gains_db=stem_gains_db,
         # Not "-0.0", which reads oddly in a table.
-        needed_change_db={stem: 0.0 - gain_db for stem, gain_db in stem_gains_db.items()},
-        num_changed_stems=sum(gain_db != 0.0 for gain_db in stem_gains_db.values()),
+        needed_change_db={stem: 0.0 - gains_db.get(stem, 0.0) for stem in STEMS},
+        tolerance_low_db=tolerance_low_db,
+        tolerance_high_db=tolerance_high_db,
+        num_changed_stems=sum(gain_db != 0.0 for gain_db in gains_db.values()),
         direction=flaw.direction,
         min_db=flaw.min_db,
         max_db=flaw.max_db,
@@ -297,7 +345,14 @@ def _recipe(
         rejected_direction=None,
         references=wording.references,
         audios=tuple(
-            clips_of(settings.mode, chunk.audible_stems, stem_gains_db, plan.target, anchor)
+            clips_of(
+                settings.mode,
+                chunk.audible_stems,
+                stem_gains_db,
+                plan.target,
+                anchor,
+                balanced_gains_db=balanced_db,
+            )
         ),
         seed=seed,
         licence=chunk.licence,

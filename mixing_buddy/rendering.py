@@ -2,7 +2,7 @@
 
 Rendering is arithmetic on stems, so no mix is ever stored. A `StemStore` keeps each song's
 stems as the model needs them (24 kHz, mono, float32) in memory-mapped files, and
-`RenderTransform` renders rows of a data set as they are read.
+`RenderTransform` renders rows of a dataset as they are read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from mixing_buddy.chunks import CHUNK_SAMPLES
 from mixing_buddy.errors import RecipeError, SongError
@@ -138,7 +139,7 @@ class StemStore:
     """Stems of songs, decoded once and memory-mapped.
 
     Several processes may share a folder: files appear whole, by renaming, and a song that
-    two processes decode at once comes out the same.
+    several ask for at once is decoded by one of them.
 
     Args:
         cache_dir: where decoded stems are kept, 16 bytes a sample of music (23 MB a minute);
@@ -160,21 +161,28 @@ class StemStore:
         name = f"{content_identity(song)}-{SAMPLE_RATE}-v{_STORE_VERSION}.npy"
         path = self.cache_dir / name
         if not path.is_file():
-            stems = load_stems(song, SAMPLE_RATE)
             self.cache_dir.mkdir(parents=True, exist_ok=True)
-            self._remove_leftovers(name)
-            owner = f"{socket.gethostname()}-{os.getpid()}"
-            handle, temporary = tempfile.mkstemp(
-                dir=self.cache_dir, prefix=f".{name}-{owner}-", suffix=".part"
-            )
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.save(file, stems)
-                os.replace(temporary, path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            # Processes that start together ask for the same songs: the first decodes, the others
+            # wait. The lock goes with its process, however that ends.
+            with FileLock(self.cache_dir / f".{name}.lock"):
+                if not path.is_file():
+                    self._decode(song, path)
         return path
+
+    def _decode(self, song: Song, path: Path) -> None:
+        stems = load_stems(song, SAMPLE_RATE)
+        self._remove_leftovers(path.name)
+        owner = f"{socket.gethostname()}-{os.getpid()}"
+        handle, temporary = tempfile.mkstemp(
+            dir=self.cache_dir, prefix=f".{path.name}-{owner}-", suffix=".part"
+        )
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.save(file, stems)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
     def open(self, song: Song) -> np.ndarray:
         """Map a song's stems into memory.
@@ -245,17 +253,28 @@ class RenderTransform:
         if missing:
             raise RecipeError(f"Rows without {', '.join(missing)} can't be rendered.")
         clips, powers = [], []
-        for index, (*place, stem_gains_db) in enumerate(
-            zip(*(batch[column] for column in columns), strict=True)
-        ):
-            stems = self.chunk_stems(*place)
-            if "audios" in batch:
-                gains = [clip["stem_gains_db"] for clip in batch["audios"][index]]
+        for values in zip(*batch.values(), strict=True):
+            row = dict(zip(batch, values, strict=True))
+            stems = self.row_stems(row)
+            if "audios" in row:
+                gains = [clip["stem_gains_db"] for clip in row["audios"]]
             else:
-                gains = [stem_gains_db]
+                gains = [row["stem_gains_db"]]
             clips.append([render(stems, each) for each in gains])
             powers.append([stem_powers(stems, each) for each in gains])
         return {**with_audio(decode_labels(batch), clips), "stem_powers": powers}
+
+    def row_stems(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Return the stems that a row's clips are rendered from; training augments them here.
+
+        Args:
+            row: the columns of one row.
+
+        Returns:
+            float32 of shape `(4, CHUNK_SAMPLES)` at `SAMPLE_RATE`.
+        """
+        place = ("source", "split", "song", "start_s", "duration_s")
+        return self.chunk_stems(*(row[column] for column in place))
 
     def chunk_stems(
         self, source: str, split: str, song: str, start_s: float, duration_s: float
@@ -275,6 +294,22 @@ class RenderTransform:
         except RecipeError as error:
             raise RecipeError(f"{source}/{split}/{song}: {error}") from error
 
+    def source(self, name: str) -> Source:
+        """Return a source by the name that rows give it.
+
+        Raises:
+            RecipeError: no folder was given for it.
+            SongError: there is no such folder.
+        """
+        if name not in self.sources:
+            raise RecipeError(
+                f"No folder given for the songs of source {name!r} (given: "
+                f"{', '.join(sorted(self.sources)) or 'none'})."
+            )
+        if name not in self._read:
+            self._read[name] = read_source(self.sources[name])
+        return self._read[name]
+
     def __getstate__(self) -> dict[str, Any]:
         # Open maps would be pickled as copies of whole songs.
         return {**self.__dict__, "_open": OrderedDict()}
@@ -282,14 +317,7 @@ class RenderTransform:
     def _stems(self, source: str, split: str, song: str) -> np.ndarray:
         key = (source, split, song)
         if key not in self._paths:
-            if source not in self.sources:
-                raise RecipeError(
-                    f"No folder given for the songs of source {source!r} (given: "
-                    f"{', '.join(sorted(self.sources)) or 'none'})."
-                )
-            if source not in self._read:
-                self._read[source] = read_source(self.sources[source])
-            found = find_song(self._read[source], split, song)
+            found = find_song(self.source(source), split, song)
             self._paths[key] = self.store.path(found)
         path = self._paths[key]
         if path not in self._open:
@@ -342,7 +370,7 @@ def render_recipe(
     """Render the clips of one recipe; for many, use `RenderTransform`.
 
     Args:
-        recipe: a recipe, or a row of a data set.
+        recipe: a recipe, or a row of a dataset.
         sources: root folder of each source.
         cache_dir: see `StemStore`.
 

@@ -1,38 +1,91 @@
-"""Opening built data sets, with errors that say what is wrong."""
+"""Opening built datasets, with errors that say what is wrong."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import datasets
+from datasets.distributed import split_dataset_by_node
 
 from mixing_buddy.errors import RecipeError
 
+#: Rows that `stream_rows` shuffles among: those of about 300 chunks in an enumeration.
+SHUFFLE_BUFFER_ROWS = 10_000
 
-def open_rows(dataset: str | os.PathLike[str], config: str, split: str) -> datasets.Dataset:
-    """Open one split of a data set.
+# Rows that are rendered at once; large enough to hide the cost of a call, small in memory.
+_RENDERED_ROWS = 8
+
+
+def open_rows(
+    dataset: str | os.PathLike[str], config: str, split: str, *, streaming: bool = False
+) -> datasets.Dataset | datasets.IterableDataset:
+    """Open one split of a dataset.
 
     Args:
         dataset: folder that ``mixing-buddy build`` wrote, or a Hub id.
         config: name of its config.
         split: name of its split.
+        streaming: read rows as they are asked for, without a copy on disk.
 
     Raises:
-        RecipeError: there is no such data set, config or split.
+        RecipeError: there is no such dataset, config or split.
     """
     try:
-        return datasets.load_dataset(str(dataset), config, split=split)
+        return datasets.load_dataset(str(dataset), config, split=split, streaming=streaming)
     except (FileNotFoundError, ValueError, ConnectionError) as error:
         raise RecipeError(
             f"{dataset}: {config}, split {split!r} can't be opened: {error}"
         ) from error
 
 
-def list_configs(dataset: str | os.PathLike[str]) -> list[str]:
-    """List the configs of a data set.
+def stream_rows(
+    dataset: str | os.PathLike[str],
+    config: str,
+    split: str,
+    transform: Callable[[Mapping[str, list[Any]]], Mapping[str, list[Any]]],
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    shuffle_buffer_rows: int = SHUFFLE_BUFFER_ROWS,
+    seed: int = 0,
+) -> datasets.IterableDataset:
+    """Stream one split of a dataset, shared out, shuffled and rendered, in this order.
+
+    So every machine reads its own shards only, and the buffer holds recipes, not audio. For a
+    new order in each epoch call `set_epoch` of the result, as transformers' `Trainer` does.
+
+    Args:
+        dataset: folder that ``mixing-buddy build`` wrote, or a Hub id.
+        config: name of its config.
+        split: name of its split.
+        transform: what makes rows to be trained on of a batch of columns: `RenderTransform`.
+        rank: which of the machines (or processes) this is.
+        world_size: how many there are; the number of shards should be a multiple of it.
+        shuffle_buffer_rows: how many rows to shuffle among, beside the order of the shards; 0
+            leaves the order alone.
+        seed: of the order, the same on every machine.
+
+    Returns:
+        Rows as `transform` makes them.
 
     Raises:
-        RecipeError: there is no such data set.
+        RecipeError: there is no such dataset, config or split.
+    """
+    rows = open_rows(dataset, config, split, streaming=True)
+    if shuffle_buffer_rows:
+        rows = rows.shuffle(seed=seed, buffer_size=shuffle_buffer_rows)
+    if world_size > 1:
+        rows = split_dataset_by_node(rows, rank, world_size)
+    return rows.map(transform, batched=True, batch_size=_RENDERED_ROWS)
+
+
+def list_configs(dataset: str | os.PathLike[str]) -> list[str]:
+    """List the configs of a dataset.
+
+    Raises:
+        RecipeError: there is no such dataset.
     """
     try:
         return datasets.get_dataset_config_names(str(dataset))

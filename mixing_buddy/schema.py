@@ -1,4 +1,4 @@
-"""The row of the data set: every column of a recipe, and what each means."""
+"""The row of the dataset: every column of a recipe, and what each means."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mixing_buddy.labels import decode_labels
 from mixing_buddy.preferences import RejectedKind
 
 #: Raised whenever the same songs and settings would give other recipes than before.
-GENERATOR_VERSION = "2"
+GENERATOR_VERSION = "3"
 
 #: The model hears one flawed mix; the anchor is named in the instruction.
 SINGLE_MIX = "single_mix"
@@ -33,8 +33,9 @@ MODES: dict[str, str] = {
     STEMS_MODE: "The model hears the anchor alone, then each other audible stem, at the gain that "
     "each has in the flawed mix. It answers with stem, direction and range.",
     DIFFERENTIAL: "The model hears the target in mix A (flawed), the backing in A (all other "
-    "stems), the target in mix B (balanced), the backing in B. One to three stems differ. It "
-    "answers with the change in dB that each needs in A to reach B.",
+    "stems), the target in mix B (balanced: the original, or the consensus of several engineers), "
+    "the backing in B. One to three stems differ. It answers with the change in dB that each needs "
+    "in A to reach B.",
     PREFERENCE: "The model hears the flawed mix. `chosen` is right, `rejected` is wrong in the one "
     "way that `rejected_kind` says.",
 }
@@ -46,6 +47,14 @@ PREFERENCE_COLUMNS: tuple[str, ...] = (
     "rejected_kind",
     "rejected_stem",
     "rejected_direction",
+)
+
+#: Columns that only differential rows have.
+DIFFERENTIAL_COLUMNS: tuple[str, ...] = ("tolerance_low_db", "tolerance_high_db")
+
+#: Mode that alone has a column.
+_ONLY_IN: dict[str, str] = dict.fromkeys(PREFERENCE_COLUMNS, PREFERENCE) | dict.fromkeys(
+    DIFFERENTIAL_COLUMNS, DIFFERENTIAL
 )
 
 
@@ -67,9 +76,9 @@ class Recipe:
     """One sample: what to mix, what to ask and what to answer.
 
     Args:
-        uid: unique in a data set; says what the recipe is.
-        generator_version: `GENERATOR_VERSION` of the code that made it.
-        mode: what the model hears, one of `MODES`.
+        uid: unique in a dataset; says what the recipe is.
+        generator_version: raised whenever the same songs and settings would give other recipes.
+        mode: what the model hears: the name of the config.
         source: name of the folder of songs.
         song: name of the song's folder or file.
         artist: who made the song, None where its name does not say.
@@ -80,10 +89,15 @@ class Recipe:
         target: the stem that is changed; where several are, the one that is heard alone.
         anchor: the stem whose level is taken as right; None where no stem is left that could be.
         category: the flaw injected on the target.
-        gain_db: the gain injected on the target, in dB.
-        stem_gains_db: gain of every stem in the flawed mix, in dB, keys as in `STEMS`.
+        gain_db: the gain injected on the target, in dB relative to its gain in the balanced mix.
+        stem_gains_db: gain of every stem in the flawed mix, in dB, by name of stem.
         needed_change_db: what to move each fader of the flawed mix by to balance it, in dB.
-        num_changed_stems: how many stems stand at another gain than in the balanced mix.
+        tolerance_low_db: lowest change of each fader, in dB on the scale of `needed_change_db`,
+            that leads into the range that several engineers agree on; None where no such range is
+            known. Differential rows only.
+        tolerance_high_db: highest such change, likewise.
+        num_changed_stems: how many stems stand at another gain than in the balanced mix, outside
+            the range that engineers agree on where one is known.
         direction: what the advice asks the target's fader to do.
         min_db: lower end of the change advised on the target, a magnitude in dB; None where
             none is due.
@@ -122,6 +136,8 @@ class Recipe:
     gain_db: float
     stem_gains_db: Mapping[str, float]
     needed_change_db: Mapping[str, float]
+    tolerance_low_db: Mapping[str, float | None] | None
+    tolerance_high_db: Mapping[str, float | None] | None
     num_changed_stems: int
     direction: Direction
     min_db: float | None
@@ -149,14 +165,15 @@ class Recipe:
         """
         row: dict[str, Any] = {}
         for item in dataclasses.fields(self):
-            if item.name in PREFERENCE_COLUMNS and self.mode != PREFERENCE:
+            if _ONLY_IN.get(item.name, self.mode) != self.mode:
                 continue
             if item.name == "audios":
                 row["messages"] = to_template(len(self.audios), self.instruction, self.response)
             value = getattr(self, item.name)
             row[item.name] = value.value if isinstance(value, _NAMES) else value
-        row["stem_gains_db"] = dict(self.stem_gains_db)
-        row["needed_change_db"] = dict(self.needed_change_db)
+        for name in _BY_STEM:
+            if row.get(name) is not None:
+                row[name] = dict(row[name])
         row["references"] = list(self.references)
         row["audios"] = [
             {"name": clip.name, "stem_gains_db": dict(clip.stem_gains_db)} for clip in self.audios
@@ -171,7 +188,7 @@ class Recipe:
             RecipeError: a column is missing, or a name is unknown.
         """
         names = [item.name for item in dataclasses.fields(cls)]
-        missing = [name for name in names if name not in row and name not in PREFERENCE_COLUMNS]
+        missing = [name for name in names if name not in row and name not in _ONLY_IN]
         if missing:
             raise RecipeError(
                 f"Recipe {row.get('uid', '?')}: no column {', '.join(missing)}: was this row made "
@@ -185,8 +202,9 @@ class Recipe:
                     values[name] = kind(values[name])
         except ValueError as error:
             raise RecipeError(f"Recipe {row['uid']}: {error}") from error
-        values["stem_gains_db"] = dict(values["stem_gains_db"])
-        values["needed_change_db"] = dict(values["needed_change_db"])
+        for name in _BY_STEM:
+            if values[name] is not None:
+                values[name] = dict(values[name])
         values["references"] = tuple(values["references"])
         values["audios"] = tuple(
             Clip(clip["name"], dict(clip["stem_gains_db"])) for clip in values["audios"]
@@ -194,6 +212,7 @@ class Recipe:
         return cls(**values)
 
 
+_BY_STEM = ("stem_gains_db", "needed_change_db", *DIFFERENTIAL_COLUMNS)
 _NAMES = (Category, Direction, PromptCategory, RejectedKind)
 _NAMED = {
     "category": Category,

@@ -83,6 +83,10 @@ class MixingBuddyConfig(PreTrainedConfig):
         level_loss_weight (`float`, defaults to 0.05):
             Weight of the auxiliary level loss, which drives gradient into the projector.
         initializer_range (`float`, defaults to 0.02): standard deviation of initial weights.
+        audio_name_or_path (`str`, *optional*): Hub id or folder that the encoder came from.
+        audio_revision (`str`, *optional*): its commit, or a fingerprint of the folder's weights.
+        text_name_or_path (`str`, *optional*): Hub id or folder that the language model came from.
+        text_revision (`str`, *optional*): its commit, or a fingerprint of the folder's weights.
     """
 
     model_type = "mixing_buddy"
@@ -107,6 +111,10 @@ class MixingBuddyConfig(PreTrainedConfig):
     level_stems: list[str] | tuple[str, ...] = ("bass", "drums", "other", "vocals")
     level_loss_weight: float | int = 0.05
     initializer_range: float = 0.02
+    audio_name_or_path: str | None = None
+    audio_revision: str | None = None
+    text_name_or_path: str | None = None
+    text_revision: str | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):

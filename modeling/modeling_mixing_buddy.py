@@ -1,5 +1,7 @@
 """The Mixing Buddy model: waveform encoder, level features, projector, language model."""
 
+import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +18,20 @@ from transformers.modeling_outputs import (
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple, torch_compilable_check
 
-from .configuration_mixing_buddy import MixingBuddyConfig
+from .assembly_mixing_buddy import MixingBuddyAssemblyMixin
+from .configuration_mixing_buddy import MixingBuddyConfig, num_audio_frames, receptive_field
 
 #: The level head predicts levels in dB divided by this, so that its targets are of order 1.
 LEVEL_SCALE_DB = 10.0
+
+#: Inputs that have a row for each clip, or each distinct one, and not for each sample.
+AUDIO_INPUTS = (
+    "input_values",
+    "input_values_mask",
+    "input_features",
+    "clip_index",
+    "encoder_states",
+)
 
 
 @dataclass
@@ -143,7 +155,8 @@ class MixingBuddyLevelHead(nn.Linear):
             `torch.Tensor` of shape `(num_audio_tokens, num_stems)`: level of each of
             `config.level_stems` in dB relative to the sample's common reference.
         """
-        return super().forward(audio_embeds) * LEVEL_SCALE_DB
+        # A head kept in float32 may stand beside a language model in half precision.
+        return super().forward(audio_embeds.to(self.weight.dtype)) * LEVEL_SCALE_DB
 
 
 def level_loss_function(
@@ -202,39 +215,114 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         """Replace the language model's token embedding."""
         self.language_model.set_input_embeddings(value)
 
-    def _encode(self, input_values: torch.Tensor) -> torch.Tensor:
-        """Encode clips of equal length: `(num_clips, num_samples)` to mixed hidden states."""
-        trainable = any(parameter.requires_grad for parameter in self.audio_tower.parameters())
-        with torch.set_grad_enabled(trainable and torch.is_grad_enabled()):
-            outputs = self.audio_tower(input_values, output_hidden_states=True, return_dict=True)
+    def _encoder_is_frozen(self) -> bool:
+        return not any(parameter.requires_grad for parameter in self.audio_tower.parameters())
+
+    def train(self, mode: bool = True):
+        """Switch dropout on or off; a frozen encoder is left without, so that it can be cached."""
+        super().train(mode)
+        if self._encoder_is_frozen():
+            self.audio_tower.eval()
+        return self
+
+    def _encode_equal(self, input_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Encode clips of equal length."""
+        frozen = self._encoder_is_frozen()
+        precision = torch.autocast(input_values.device.type, enabled=False)
+        with (
+            torch.set_grad_enabled(torch.is_grad_enabled() and not frozen),
+            precision if frozen else nullcontext(),
+        ):
+            outputs = self.audio_tower(
+                input_values.to(self.audio_tower.dtype), output_hidden_states=True, return_dict=True
+            )
         # MERT's authors take the last state after the final layer norm; with pre-norm layers
         # transformers records it before that norm.
-        return self.layer_mix((*outputs.hidden_states[:-1], outputs.last_hidden_state))
+        return (*outputs.hidden_states[:-1], outputs.last_hidden_state)
+
+    def _samples_used(self, num_samples: int) -> int:
+        """Count the samples of a clip that its states depend on: strides leave some at the end."""
+        config = self.config.audio_config
+        # A group norm over time follows the first layer, so every output of that layer counts.
+        layers = 1 if config.feat_extract_norm == "group" else len(config.conv_kernel)
+        kernels, strides = config.conv_kernel[:layers], config.conv_stride[:layers]
+        num_outputs = num_audio_frames(num_samples, kernels, strides)
+        return receptive_field(kernels, strides) + (num_outputs - 1) * math.prod(strides)
+
+    def encode(
+        self, input_values: torch.Tensor, lengths: list[int] | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """Encode clips.
+
+        The encoder's group norm runs over time, padding included: clips of unequal length are
+        encoded apart, so that a clip's states do not depend on its batch. A frozen encoder computes
+        in the precision of its own weights, whatever the rest is trained in: its states are the
+        same in training, in inference and in a cache.
+
+        Args:
+            input_values: `torch.Tensor` of shape `(num_clips, num_samples)`, padded.
+            lengths: length of each clip in samples; without it all are of full length.
+
+        Returns:
+            The encoder's `num_states` states, each of shape `(num_clips, num_frames, hidden_size)`,
+            zero beyond a clip's end.
+        """
+        used = [self._samples_used(length) for length in lengths or input_values.shape[1:]]
+        if len(set(used)) == 1:
+            return self._encode_equal(input_values[:, : used[0]])
+        groups, order = [], []
+        for length in sorted(set(used), reverse=True):
+            rows = [row for row, other in enumerate(used) if other == length]
+            order += rows
+            groups.append(self._encode_equal(input_values[rows, :length]))
+        longest = groups[0][0].shape[1]
+        place = torch.tensor(order, device=input_values.device).argsort()
+        return tuple(
+            torch.cat(
+                [nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
+            )[place]
+            for parts in zip(*groups, strict=True)
+        )
 
     @can_return_tuple
     def get_audio_features(
         self,
-        input_values: torch.Tensor,
+        input_values: torch.Tensor | None = None,
         input_values_mask: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
+        clip_index: torch.LongTensor | None = None,
+        encoder_states: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPooling:
         r"""Compute audio embeddings.
 
         Args:
-            input_values (`torch.Tensor` of shape `(num_clips, num_samples)`): padded clips.
-            input_values_mask (`torch.Tensor` of shape `(num_clips, num_samples)`, *optional*):
-                1 on real samples; without it every clip is taken to be of full length.
-            input_features (`torch.Tensor` of shape `(num_clips, num_frames, num_level_bands)`,
-                *optional*): level features, required unless `config.num_level_bands` is 0.
+            input_values (`torch.Tensor` of shape `(num_distinct_clips, num_samples)`, *optional*):
+                padded clips, each of which need be given, and is encoded, only once.
+            input_values_mask (`torch.Tensor` of shape `(num_distinct_clips, num_samples)`,
+                *optional*): 1 on real samples; without it every clip is taken to be of full length.
+            input_features (`torch.Tensor` of shape `(num_distinct_clips, num_frames,
+                num_level_bands)`, *optional*): level features, required unless
+                `config.num_level_bands` is 0.
+            clip_index (`torch.LongTensor` of shape `(num_clips,)`, *optional*): which of the
+                distinct clips stands at each place of a clip; without it they stand in order.
+            encoder_states (`torch.Tensor` of shape `(num_distinct_clips, num_states, num_frames,
+                hidden_size)`, *optional*): what [`MixingBuddyModel.encode`] made of the clips,
+                stacked and zero-padded, instead of `input_values`.
+            output_hidden_states (`bool`, *optional*): return the encoder's states too; by default
+                what its configuration says.
             kwargs: ignored.
 
         Returns:
             `pooler_output` of shape `(num_audio_tokens, hidden_size)`: the embeddings of all clips
-            one after another, padding left out.
+            one after another, padding left out; `last_hidden_state` and, where asked for,
+            `hidden_states` of the encoder, each of shape `(num_distinct_clips, num_frames,
+            audio_hidden_size)`, zero beyond a clip's end.
 
         Raises:
-            ValueError: if level features are missing or not wanted.
+            ValueError: if level features are missing or not wanted, or if not just one of clips
+                and encoder states is given.
         """
         if bool(self.config.num_level_bands) != (input_features is not None):
             raise ValueError(
@@ -242,26 +330,37 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
                 f"{'missing' if input_features is None else 'given'}: model and processor must "
                 "come from the same checkpoint."
             )
-        if input_values_mask is None:
-            lengths = [input_values.shape[-1]] * input_values.shape[0]
+        if (input_values is None) == (encoder_states is None):
+            raise ValueError("Give either input_values or encoder_states.")
+        lengths = None if input_values_mask is None else input_values_mask.sum(-1).tolist()
+        if encoder_states is None:
+            states = self.encode(input_values, lengths)
         else:
-            lengths = input_values_mask.sum(-1).tolist()
-        encoder_dtype = self.audio_tower.dtype
-        projector_dtype = self.multi_modal_projector.layers[-1].weight.dtype
-        embeds: list[torch.Tensor] = [None] * len(lengths)
-        # The encoder's group norm runs over time, padding included: clips of unequal length are
-        # encoded apart, so that a clip's embedding does not depend on its batch.
-        for length in sorted(set(lengths)):
-            rows = [row for row, other in enumerate(lengths) if other == length]
-            frames = self._encode(input_values[rows, :length].to(encoder_dtype))
-            # Trained parts may be kept in another precision than the frozen encoder.
-            frames = frames.to(projector_dtype)
-            if input_features is not None:
-                levels = input_features[rows, : frames.shape[1]].to(frames)
-                frames = torch.cat([frames, levels], dim=-1)
-            for row, embed in zip(rows, self.multi_modal_projector(frames), strict=True):
-                embeds[row] = embed
-        return BaseModelOutputWithPooling(pooler_output=torch.cat(embeds))
+            states = encoder_states.unbind(1)
+        # Trained parts may be kept in another precision than the frozen encoder.
+        frames = self.layer_mix(states).to(self.multi_modal_projector.layers[-1].weight.dtype)
+        if input_features is not None:
+            levels = input_features[:, : frames.shape[1]].to(frames)
+            frames = torch.cat([frames, levels], dim=-1)
+        if clip_index is not None:
+            # Before the projector, whose dropout is drawn for each place.
+            frames = frames[clip_index]
+        embeds = self.multi_modal_projector(frames)
+        if lengths is None or len(set(lengths)) == 1:
+            kept = embeds.flatten(0, 1)
+        else:
+            places = range(len(lengths)) if clip_index is None else clip_index.tolist()
+            num_tokens = [self.config.num_audio_tokens(lengths[clip]) for clip in places]
+            kept = torch.cat(
+                [embed[:count] for embed, count in zip(embeds, num_tokens, strict=True)]
+            )
+        if output_hidden_states is None:
+            output_hidden_states = self.config.audio_config.output_hidden_states
+        return BaseModelOutputWithPooling(
+            last_hidden_state=states[-1],
+            pooler_output=kept,
+            hidden_states=states if output_hidden_states else None,
+        )
 
     def get_placeholder_mask(
         self,
@@ -280,13 +379,15 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         else:
             mask = input_ids == self.config.audio_token_id
         num_embeds = 0 if audio_embeds is None else audio_embeds.shape[0]
-        torch_compilable_check(
-            mask.sum() == num_embeds,
-            lambda: (
-                f"The text holds {int(mask.sum())} audio tokens, the audio makes {num_embeds}: "
-                "pass the processor's output unchanged, text and audio of the same samples."
-            ),
-        )
+        # A number that only the data tell would break a graph that is being compiled in two.
+        if not torch.compiler.is_compiling():
+            torch_compilable_check(
+                mask.sum() == num_embeds,
+                lambda: (
+                    f"The text holds {int(mask.sum())} audio tokens, the audio makes {num_embeds}: "
+                    "pass the processor's output unchanged, text and audio of the same samples."
+                ),
+            )
         return mask
 
     @can_return_tuple
@@ -296,6 +397,8 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         input_values: torch.Tensor | None = None,
         input_values_mask: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
+        clip_index: torch.LongTensor | None = None,
+        encoder_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
@@ -307,12 +410,20 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         audio_embeds = stem_levels_db = None
-        if input_values is not None:
+        if input_values is not None or encoder_states is not None:
             audio_embeds = self.get_audio_features(
-                input_values, input_values_mask, input_features, return_dict=True
+                input_values,
+                input_values_mask,
+                input_features,
+                clip_index,
+                encoder_states,
+                return_dict=True,
             ).pooler_output.to(inputs_embeds)
         mask = None
-        if input_ids is not None or audio_embeds is not None:
+        # Without audio there must be no placeholder; but a compiled graph, as is made for the steps
+        # after the prompt, can't stop to look.
+        looks = input_ids is not None and not torch.compiler.is_compiling()
+        if looks or audio_embeds is not None:
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, audio_embeds)
         if audio_embeds is not None:
             inputs_embeds = inputs_embeds.masked_scatter(mask.unsqueeze(-1), audio_embeds)
@@ -335,12 +446,15 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         )
 
 
-class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, GenerationMixin):
+class MixingBuddyForConditionalGeneration(
+    MixingBuddyAssemblyMixin, MixingBuddyPreTrainedModel, GenerationMixin
+):
     """Mixing Buddy with a language-model head."""
 
     _tied_weights_keys = {  # noqa: RUF012
         "lm_head.weight": "model.language_model.embed_tokens.weight"
     }
+    _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
 
     def __init__(self, config: MixingBuddyConfig):
         super().__init__(config)
@@ -369,6 +483,8 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
         input_values: torch.Tensor | None = None,
         input_values_mask: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
+        clip_index: torch.LongTensor | None = None,
+        encoder_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
@@ -384,12 +500,18 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): tokens, with
                 one audio token at each position that an audio embedding fills.
-            input_values (`torch.Tensor` of shape `(num_clips, num_samples)`, *optional*): clips of
-                the whole batch in order of their placeholders.
-            input_values_mask (`torch.Tensor` of shape `(num_clips, num_samples)`, *optional*):
-                1 on real samples.
-            input_features (`torch.Tensor` of shape `(num_clips, num_frames, num_level_bands)`,
-                *optional*): level features.
+            input_values (`torch.Tensor` of shape `(num_distinct_clips, num_samples)`, *optional*):
+                clips of the whole batch in order of their placeholders; with `clip_index` each
+                distinct clip once.
+            input_values_mask (`torch.Tensor` of shape `(num_distinct_clips, num_samples)`,
+                *optional*): 1 on real samples; not needed where all clips are of full length.
+            input_features (`torch.Tensor` of shape `(num_distinct_clips, num_frames,
+                num_level_bands)`, *optional*): level features.
+            clip_index (`torch.LongTensor` of shape `(num_clips,)`, *optional*): which of the
+                distinct clips fills each placeholder.
+            encoder_states (`torch.Tensor` of shape `(num_distinct_clips, num_states, num_frames,
+                hidden_size)`, *optional*): states of a frozen encoder, computed before, instead
+                of `input_values`.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
                 0 on padding.
             position_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
@@ -417,6 +539,8 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
             input_values=input_values,
             input_values_mask=input_values_mask,
             input_features=input_features,
+            clip_index=clip_index,
+            encoder_states=encoder_states,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
@@ -449,12 +573,9 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
             audio_embeds=outputs.audio_embeds,
         )
 
-    def _clips_per_sample(
-        self, input_ids: torch.LongTensor, input_values_mask: torch.Tensor
-    ) -> list[int]:
+    def _clips_per_sample(self, input_ids: torch.LongTensor, clip_tokens: list[int]) -> list[int]:
         """Count the clips of each sample from the tokens that its text and each clip fill."""
         tokens_left = (input_ids == self.config.audio_token_id).sum(-1).tolist()
-        clip_tokens = [self.config.num_audio_tokens(n) for n in input_values_mask.sum(-1).tolist()]
         counts = [0] * len(tokens_left)
         sample = 0
         for tokens in clip_tokens:
@@ -470,18 +591,26 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
         """Repeat samples for beams or several answers, each with its own clips in order.
 
         transformers repeats row by row, which turns clips A, B of one sample into A, A, B, B where
-        the repeated text needs A, B, A, B.
+        the repeated text needs A, B, A, B. The clips themselves are not repeated, only named again.
         """
-        audio_names = ("input_values", "input_values_mask", "input_features")
-        audio = {name: model_kwargs.pop(name) for name in audio_names if name in model_kwargs}
-        values = audio.get("input_values")
-        if expand_size > 1 and values is not None:
-            mask = audio.get("input_values_mask")
-            mask = torch.ones_like(values) if mask is None else mask
-            counts = self._clips_per_sample(input_ids, mask)
-            clips = torch.arange(values.shape[0], device=values.device).split(counts)
-            order = torch.cat([rows.repeat(expand_size) for rows in clips])
-            audio = {name: value[order] for name, value in audio.items() if value is not None}
+        audio = {name: model_kwargs.pop(name) for name in AUDIO_INPUTS if name in model_kwargs}
+        values, states = audio.get("input_values"), audio.get("encoder_states")
+        if expand_size > 1 and (values is not None or states is not None):
+            clips = states if values is None else values
+            mask, index = audio.get("input_values_mask"), audio.get("clip_index")
+            if index is None:
+                index = torch.arange(clips.shape[0], device=clips.device)
+            if mask is not None:
+                lengths = mask.sum(-1)[index].tolist()
+                clip_tokens = [self.config.num_audio_tokens(length) for length in lengths]
+            elif values is not None:
+                clip_tokens = [self.config.num_audio_tokens(values.shape[1])] * len(index)
+            else:
+                clip_tokens = [-(-states.shape[2] // self.config.pooling_factor)] * len(index)
+            counts = self._clips_per_sample(input_ids, clip_tokens)
+            audio["clip_index"] = torch.cat(
+                [clips.repeat(expand_size) for clips in index.split(counts)]
+            )
         input_ids, model_kwargs = super()._expand_inputs_for_generation(
             expand_size=expand_size,
             is_encoder_decoder=is_encoder_decoder,
@@ -489,6 +618,18 @@ class MixingBuddyForConditionalGeneration(MixingBuddyPreTrainedModel, Generation
             **model_kwargs,
         )
         return input_ids, {**model_kwargs, **audio}
+
+    def prepare_inputs_for_generation(
+        self, input_ids, inputs_embeds=None, is_first_iteration=False, **kwargs
+    ) -> dict:
+        """Hand the audio over with the prompt alone: later tokens find it in the cache."""
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs
+        )
+        if not is_first_iteration and inputs.get("use_cache", True):
+            for name in AUDIO_INPUTS:
+                inputs.pop(name, None)
+        return inputs
 
 
 __all__ = [

@@ -27,6 +27,12 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _no_rest_after_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of Parquet files rest for seconds at their end; these are too small to need it."""
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep decoded stems out of the user's cache, and apart from test to test."""
     monkeypatch.setenv("MIXING_BUDDY_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -111,8 +117,8 @@ def tiny_buddy():
 
 @pytest.fixture
 def make_tiny_buddy():
-    """Function that makes such a model anew, to be trained."""
-    return lambda: _tiny_buddy(**_NANO_STRIDES)
+    """Function that makes such a model anew, to be trained; takes fields of the encoder."""
+    return lambda **audio_config: _tiny_buddy(**{**_NANO_STRIDES, **audio_config})
 
 
 @pytest.fixture(scope="session")
@@ -159,3 +165,37 @@ def trainer_for(tmp_path):
         )
 
     return build
+
+
+@pytest.fixture(params=["a_base_group", "c_stable_relax"])
+def mert(request, shared_dir) -> Path:
+    """Folder of a tiny MERT, with what its authors' own code makes of it."""
+    return shared_dir / "fixtures" / "mert" / request.param
+
+
+@pytest.fixture
+def language_model(tmp_path) -> Path:
+    """Folder of a tiny Qwen2 with its tokenizer, which does not know the audio token."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from mixing_buddy.tokenization import AUDIO_TOKEN, IM_END, train_tokenizer
+
+    folder = tmp_path / "qwen2"
+    tokenizer = train_tokenizer(["The drums are too loud. Lower the drums."] * 3, 300)
+    tokenizer.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (folder / name).read_text().replace(AUDIO_TOKEN, "<|spare|>")
+        (folder / name).write_text(text)
+    config = Qwen2Config(
+        vocab_size=320,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        eos_token_id=tokenizer.convert_tokens_to_ids(IM_END),
+    )
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return folder

@@ -61,7 +61,7 @@ def test_advise_speaks_json():
         (["advise", EXAMPLE, "--anchor", "cowbell"], "choose one of"),
         (["build", "nowhere", "--out", "out"], "nowhere"),
         (["evaluate", "nowhere", "--songs", "nowhere"], "nowhere"),
-        (["evaluate", "nowhere", "--songs", "nowhere", "--mode", "differential"], "single_mix"),
+        (["evaluate", "nowhere", "--songs", "nowhere", "--mode", "preference"], "single_mix"),
         (["inspect", "nowhere"], "nowhere"),
     ],
 )

@@ -3,8 +3,10 @@ from __future__ import annotations
 import csv
 import inspect
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -77,7 +79,7 @@ print(builder.info.splits["train"].num_examples)
         env=os.environ | {"OMP_NUM_THREADS": "2"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert out.stdout.strip() == "60", out.stderr
 
@@ -290,7 +292,7 @@ def test_audio_is_embedded_where_the_licence_allows(song_root, tmp_path, run, wr
 
 
 # Kills itself where it is told: after the third song, in the middle of the merge, or between the
-# two renames that put the new data set in the place of the old.
+# two renames that put the new dataset in the place of the old.
 KILLED = """
 import os, signal, sys
 from mixing_buddy.dataset_builder import MixingBuddyDatasetConfig, building
@@ -359,6 +361,35 @@ def test_a_killed_build_goes_on_and_gives_the_same_bytes(tmp_path, write_song):
         assert content(out) == wanted
         assert before in (None, wanted)
         assert not work.exists()
+
+
+def test_a_build_killed_at_random_moments_gives_the_same_bytes(tmp_path, write_song):
+    root, out = tmp_path / "songs", tmp_path / "killed"
+    for index in range(6):
+        write_song(root / "train" / f"song-{index}", duration_s=20.0, seed=index)
+    config = MixingBuddyDatasetConfig(sources=(str(root),))
+    settings = BuildSettings(modes=("single_mix", "preference"))
+    start = time.perf_counter()
+    build_dataset(config, tmp_path / "whole", settings)
+    duration_s = time.perf_counter() - start
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        if not (child := os.fork()):
+            try:
+                build_dataset(config, out, settings)
+            finally:
+                os._exit(0)
+        time.sleep(rng.uniform(0.0, 0.6) * duration_s)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        if out.exists():
+            break
+        # Whole or not there: nothing stands beside the hidden folder.
+        assert {path.name for path in tmp_path.iterdir()} <= {"songs", "whole", ".killed.building"}
+    if not out.exists():
+        build_dataset(config, out, settings)
+    for path in (tmp_path / "whole").rglob("*.*"):
+        assert (out / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
 
 
 def test_what_another_build_left_is_not_used(song_root, tmp_path):
@@ -430,7 +461,7 @@ def test_nothing_is_overwritten_unasked(song_root, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "master.wav").write_bytes(b"1")
-    with pytest.raises(OutputError, match="no data set"):
+    with pytest.raises(OutputError, match="no dataset"):
         build_dataset(config, precious, replacing)
     assert (precious / "master.wav").exists()
     with pytest.raises(RecipeError, match="Unknown mode 'duet'"):

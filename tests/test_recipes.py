@@ -15,6 +15,7 @@ from mixing_buddy.errors import RecipeError
 from mixing_buddy.evaluation.grading import grade
 from mixing_buddy.flaws import FLAWS, Category, Direction
 from mixing_buddy.labels import LABELS, decode_labels
+from mixing_buddy.preferences import RejectedKind
 from mixing_buddy.recipes import derive_seed, enumerate_recipes, sample_recipes
 from mixing_buddy.schema import MODES, PREFERENCE_COLUMNS, Recipe
 from mixing_buddy.stems import ADVISED_STEMS, STEMS
@@ -129,12 +130,27 @@ def test_the_metric_scores_chosen_one_and_rejected_zero(base_seed):
         )
 
 
-def test_each_kind_of_rejection_is_a_fifth():
-    kinds = Counter(
-        row["rejected_kind"] for seed in range(60) for row in rows_of("preference", seed)
+@pytest.mark.parametrize(
+    ("audible", "shares"),
+    [
+        (STEMS, dict.fromkeys(RejectedKind, 0.2)),
+        (
+            ("bass", "other", "vocals"),
+            {"wrong_direction": 0.3, "wrong_size": 0.3, "false_alarm": 0.2, "missed_flaw": 0.2},
+        ),
+    ],
+)
+def test_kinds_of_rejection_have_their_shares_and_no_answer_tells_which_it_is(audible, shares):
+    rows = [row for seed in range(80) for row in rows_of("preference", seed, audible)]
+    kinds = Counter(row["rejected_kind"] for row in rows)
+    assert kinds.keys() == shares.keys()
+    assert all(abs(kinds[kind] / len(rows) - share) < 0.035 for kind, share in shares.items())
+    chosen, rejected = (
+        Counter(parse_advice(row[column]).direction for row in rows)
+        for column in ("chosen", "rejected")
     )
-    assert len(kinds) == 5
-    assert all(abs(count / (60 * 30) - 0.2) < 0.03 for count in kinds.values())
+    for direction in Direction:
+        assert abs(chosen[direction] - rejected[direction]) / len(rows) < 0.035
 
 
 def test_kinds_of_prompt_come_in_the_stated_shares_and_tell_nothing_of_balance():

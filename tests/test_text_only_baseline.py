@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 from itertools import permutations, product
-from pathlib import Path
 
 import pytest
 
 from mixing_buddy import prompts
 from mixing_buddy.claims import DESCRIPTIONS, possible_claims
+from mixing_buddy.evaluation.reading import text_only_accuracy
 from mixing_buddy.flaws import FLAWS, Category
 from mixing_buddy.stems import ADVISED_STEMS, STEMS
-
-PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "text_only_baseline.py"
-text_only_accuracy = runpy.run_path(str(PATH))["text_only_accuracy"]
 
 
 def _rows(prompt_category="advice_seeking"):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -124,69 +126,268 @@ def test_level_loss_is_added_with_its_weight(make_tiny_buddy, trainer_for):
     torch.testing.assert_close(losses[1.0] - losses[0.0], own.level_loss, atol=1e-4, rtol=1e-3)
 
 
-@pytest.fixture
-def tiny_run(song_root, tmp_path):
-    """A built data set and a YAML file for a run of four steps on it."""
-    from mixing_buddy.dataset_builder import MixingBuddyDatasetConfig
-    from mixing_buddy.dataset_builder.building import build_dataset
+def test_norm_matching_pulls_the_audios_norm_to_the_texts_and_moves_no_text(
+    make_tiny_buddy, trainer_for
+):
+    from mixing_buddy.training.auxiliary import auxiliary_losses
 
+    model, processor = make_tiny_buddy()
+    rows = sample_rows(4)
+    with torch.no_grad():  # far from the text's norm
+        model.model.multi_modal_projector.layers[-1].weight.mul_(30.0)
+    trainer = trainer_for(model, processor, rows, max_steps=20)
+    trainer.auxiliary_losses = auxiliary_losses(level_loss_weight=0.0, norm_matching_weight=1.0)
+    batch = SFTCollator(processor)(rows)
+
+    # By hand: the answer's loss, and the squared logarithm of the ratio of norms.
+    with torch.no_grad():
+        model.config.level_loss_weight = 0.0
+        answer_loss = model(**batch).loss
+        audio = model(**batch).audio_embeds.norm(dim=-1).mean()
+        is_text = batch["attention_mask"].bool() & (
+            batch["input_ids"] != model.config.audio_token_id
+        )
+        text = model.get_input_embeddings()(batch["input_ids"])[is_text].norm(dim=-1).mean()
+    expected = answer_loss + (audio / text).log().square()
+    loss = trainer.compute_loss(model, dict(batch))
+    torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-4)
+
+    trainer.listener.collect(None, None)
+    model(**batch, use_cache=False)
+    (norm_matching,) = trainer.auxiliary_losses
+    caught = trainer.listener.collect(batch["attention_mask"], None)
+    norm_matching.function(caught)[0].backward()
+    assert model.get_input_embeddings().weight.grad is None
+    assert model.model.multi_modal_projector.layers[-1].weight.grad.abs().max() > 0
+    model.zero_grad()
+
+    trainer.train()
+    log = [entry for entry in trainer.state.log_history if "norm_matching_loss" in entry]
+    assert log[-1]["norm_matching_loss"] < 0.8 * log[0]["norm_matching_loss"]
+    assert "level_loss" not in log[0]
+
+
+def test_without_the_level_loss_its_head_is_left_as_it_is(make_tiny_buddy, trainer_for):
+    model, processor = make_tiny_buddy()
+    model.config.level_loss_weight = 0.0
+    before = model.model.level_head.weight.clone()
+    trainer = trainer_for(model, processor, sample_rows(2), max_steps=2, weight_decay=0.5)
+    trainer.train()
+    assert torch.equal(model.model.level_head.weight, before)
+
+
+def test_accumulated_batches_have_the_loss_and_gradient_of_one(make_tiny_buddy, trainer_for):
+    states = []
+    for fields in (
+        {"per_device_train_batch_size": 4},
+        {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4},
+    ):
+        model, processor = make_tiny_buddy()
+        rows = sample_rows(4)
+        rows[2]["clips"] = [rows[2]["clips"][0][:24_000]]  # as many levels less
+        rows[2]["stem_powers"] = [rows[2]["stem_powers"][0][:75]]
+        trainer = trainer_for(
+            model, processor, rows, max_steps=1, optim="sgd", learning_rate=1.0, **fields
+        )
+        trainer.train()
+        states.append((trainer.state.log_history[0]["loss"], model.state_dict()))
+    assert states[0][0] == pytest.approx(states[1][0], rel=1e-4)
+    for name, value in states[0][1].items():
+        torch.testing.assert_close(value, states[1][1][name], atol=1e-4, rtol=1e-3)
+
+
+def test_rows_of_several_modes_make_one_batch_with_only_answers_to_learn(tiny_buddy):
+    """One to four clips, and a row that asks nothing, together as each alone."""
+    _, processor = tiny_buddy
+    rows = sample_rows(4)
+    for number, row in enumerate(rows, start=1):
+        row["clips"] = row["clips"] * number
+        row["stem_powers"] = row["stem_powers"] * number
+    rows[0]["instruction"] = ""
+    collator = SFTCollator(processor)
+    batch = collator(rows)
+    assert len(batch["stem_levels_labels_db"]) == processor.num_audio_tokens(48_000) * 10
+    audio_token = processor.audio_token_id
+    for row, ids, labels in zip(rows, batch["input_ids"], batch["labels"], strict=True):
+        assert processor.tokenizer.decode(labels[labels != -100]) == row["response"] + "<|im_end|>"
+        expected = len(row["clips"]) * processor.num_audio_tokens(48_000)
+        assert int((ids == audio_token).sum()) == expected
+        alone = collator([row])
+        width = alone["input_ids"].shape[1]
+        assert torch.equal(ids[:width], alone["input_ids"][0])
+        assert torch.equal(labels[:width], alone["labels"][0])
+
+
+@pytest.fixture
+def tiny_run(song_root, tmp_path, write_song):
+    """A built dataset of all modes, and a YAML file for a run of twelve steps on it."""
+    from mixing_buddy.dataset_builder import MixingBuddyDatasetConfig
+    from mixing_buddy.dataset_builder.building import BuildSettings, build_dataset
+
+    write_song(song_root / "validation" / "Dolomite", seed=7)
+    for song in ("Amber", "Basalt"):
+        facts = {"balance": {"offset_lufs": -20.0}}
+        (song_root / "train" / song / "song.json").write_text(json.dumps(facts))
+    modes = ["single_mix", "stems", "differential"]
     config = MixingBuddyDatasetConfig(
-        sources=(str(song_root),), sampling="sample", samples_per_chunk=4
+        sources=(str(song_root),), sampling="sample", samples_per_chunk=1
     )
-    build_dataset(config, tmp_path / "dataset")
+    build_dataset(config, tmp_path / "dataset", BuildSettings(modes=tuple(modes)))
     settings = yaml.safe_load((REPOSITORY / "configs" / "nano.yaml").read_text())
     settings |= {
         "dataset": [str(tmp_path / "dataset")],
+        "dataset_config": modes,
         "songs": [str(song_root)],
         "output_dir": str(tmp_path / "run"),
-        "eval_split": "test",
         "per_device_train_batch_size": 2,
-        "max_steps": 4,
+        "max_steps": 10,
         "warmup_steps": 0,
-        "save_steps": 2,
-        "eval_steps": 2,
+        "save_steps": 4,
+        "eval_steps": 4,
         "max_eval_rows": 2,
+        "validate_answers_rows": 3,
         "logging_steps": 1,
-        "report_to": "none",
         "disable_tqdm": True,
-        "dataloader_num_workers": 0,
+        "dataloader_num_workers": 1,
+        "augment_gain_db": 3.0,
+        "augment_dc_offset": 0.005,
+        "augment_noise_snr_db": [30.0, 60.0],
+        "augment_tilt_db": 1.0,
+        "swap_stems_probability": 0.5,
+        "projector_dropouts": [0.3, 0.2, 0.1, 0.1],
+        "final_projector_dropouts": [0.0],
+        "norm_matching_weight": 0.05,
     }
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
 
 
-def train(config: Path, *flags: str) -> subprocess.CompletedProcess:
+def command(config: Path, *flags: str) -> list[str]:
+    return [sys.executable, str(REPOSITORY / "train_sft.py"), "--config", str(config), *flags]
+
+
+def train(config: Path, *flags: str, **environ: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, str(REPOSITORY / "train_sft.py"), "--config", str(config), *flags],
+        command(config, *flags),
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environ},
     )
 
 
+def history_of(run: Path) -> list[dict]:
+    newest = max(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    return json.loads((newest / "trainer_state.json").read_text())["log_history"]
+
+
 def losses_of(run: Path) -> list[float]:
-    newest = sorted(run.glob("checkpoint-*"))[-1]
-    history = json.loads((newest / "trainer_state.json").read_text())["log_history"]
-    return [entry["loss"] for entry in history if "loss" in entry]
+    return [entry["loss"] for entry in history_of(run) if "loss" in entry]
 
 
-def test_the_script_trains_saves_and_resumes_with_the_same_losses(tiny_run, tmp_path):
+def kill_after_first_checkpoint(config: Path, *flags: str, run: Path) -> None:
+    """Start a run and end it by SIGKILL, workers too, as soon as it has saved once."""
+    process = subprocess.Popen(
+        command(config, *flags),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    while process.poll() is None and not list(run.glob("checkpoint-*/trainer_state.json")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_the_script_trains_validates_and_resumes_after_sigkill_with_the_same_losses(
+    tiny_run, tmp_path
+):
     done = train(tiny_run)
     assert done.returncode == 0, done.stderr
+    assert "Training rows:   12 (differential 4, single_mix 4, stems 4)" in done.stdout
+    assert "3 by their answers" in done.stdout
     run = tmp_path / "run"
     assert (run / "model.safetensors").is_file()
     assert (run / "modeling_mixing_buddy.py").is_file()
     straight = losses_of(run)
-    assert len(straight) == 4
+    assert len(straight) == 10
+    scored = [entry for entry in history_of(run) if "eval_joint" in entry]
+    assert [entry["step"] for entry in scored] == [4, 8]
+    assert {"eval_no_error_recall", "eval_joint_stems", "eval_answers_seconds"} & set(scored[0])
+    assert list((run / "runs").rglob("events.out.tfevents*"))
 
     again = train(tiny_run)
     assert again.returncode == 1
     assert "--resume_from_checkpoint latest" in again.stderr
 
-    for file in (run / "checkpoint-4").iterdir():
-        file.unlink()
-    (run / "checkpoint-4").rmdir()
-    resumed = train(tiny_run, "--resume_from_checkpoint", "latest")
+    other = tmp_path / "killed"
+    flags = ("--output_dir", str(other))
+    kill_after_first_checkpoint(tiny_run, *flags, run=other)
+    assert not (other / "model.safetensors").exists()
+    # What a kill while saving leaves behind.
+    (other / "checkpoint-9").mkdir()
+    (other / "checkpoint-9" / "trainer_state.json").write_text('{"epoch": 1')
+    resumed = train(tiny_run, *flags, "--resume_from_checkpoint", "latest")
     assert resumed.returncode == 0, resumed.stderr
-    assert losses_of(run) == straight
+    assert losses_of(other) == straight
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (("--eval_split", "test"), "eval_split is test"),
+        (("--songs", "elsewhere=."), "No folder given for the songs of source 'tiny'"),
+        (("--dataset", "nowhere"), "nowhere"),
+        (("--eval_split", "holdout"), "No split 'holdout'"),
+        (("--report_to", "wandb"), r"mixing-buddy\[trackers\]"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(tiny_run, capsys, monkeypatch, flags, match):
+    import importlib.util
+
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "mixing_buddy.training.checks.find_spec",
+        lambda name: None if name == "wandb" else find_spec(name),
+    )
+    monkeypatch.setattr(sys, "argv", command(tiny_run, *flags)[1:])
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    import train_sft
+
+    with pytest.raises(SystemExit, match=match) as stopped:
+        train_sft.main()
+    assert "\n" not in str(stopped.value)
+
+
+def test_curves_go_to_trackio_on_this_machine(make_tiny_buddy, trainer_for, tmp_path, monkeypatch):
+    pytest.importorskip("trackio", reason="trackio is not installed")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    from mixing_buddy.training.checks import check_trackers
+
+    monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "trackio")
+    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path / "trackio")
+    model, processor = make_tiny_buddy()
+    trainer = trainer_for(
+        model, processor, sample_rows(2), max_steps=2, report_to="trackio", run_name="first"
+    )
+    check_trackers(trainer.args)
+    assert trainer.args.trackio_static_space_id is False  # nothing is sent anywhere
+    trainer.train()
+    logged = SQLiteStorage.get_logs(trainer.args.project, "first")
+    assert {"train/loss", "train/level_mae_db"} <= {name for entry in logged for name in entry}
+
+
+def test_accelerate_that_started_fewer_processes_than_asked_for_is_reported(monkeypatch):
+    from types import SimpleNamespace
+
+    from mixing_buddy.training.checks import check_launch
+
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    assert check_launch(SimpleNamespace(world_size=1)) is None
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert "torchrun --nproc_per_node" in check_launch(SimpleNamespace(world_size=1))
+    assert check_launch(SimpleNamespace(world_size=2)) is None

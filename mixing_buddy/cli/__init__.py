@@ -7,12 +7,18 @@ import sys
 import typer
 
 from mixing_buddy.cli.advise import advise
+from mixing_buddy.cli.baselines import baselines
 from mixing_buddy.cli.build import build
 from mixing_buddy.cli.consensus import consensus
+from mixing_buddy.cli.convert_encoder import convert_encoder
 from mixing_buddy.cli.evaluate import evaluate
 from mixing_buddy.cli.generate_songs import generate_songs
 from mixing_buddy.cli.inspect import inspect
+from mixing_buddy.cli.judge import judge
+from mixing_buddy.cli.merge import merge
+from mixing_buddy.cli.push import push
 from mixing_buddy.cli.render import render
+from mixing_buddy.cli.study import study
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.version import __version__
 
@@ -50,7 +56,13 @@ app.command("build")(build)
 app.command("inspect")(inspect)
 app.command("render")(render)
 app.command("evaluate")(evaluate)
+app.command("baselines")(baselines)
+app.command("judge")(judge)
 app.command("consensus")(consensus)
+app.command("convert-encoder")(convert_encoder)
+app.command("merge")(merge)
+app.add_typer(study, name="study")
+app.command("push")(push)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`mixing-buddy build`: make a data set of recipes from folders of songs."""
+"""`mixing-buddy build`: make a dataset of recipes from folders of songs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build(
         list[str],
         typer.Option(
             metavar="single_mix|stems|differential|preference|all",
-            help="What the model hears and answers; once for each config of the data set.",
+            help="What the model hears and answers; once for each config of the dataset.",
         ),
     ] = ["single_mix"],  # noqa: B006 - typer copies it
     sampling: Annotated[
@@ -50,6 +50,14 @@ def build(
             min=0, max=10, help="Right answers to list in each row, for scores over several."
         ),
     ] = 0,
+    consensus: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table that `mixing-buddy consensus` wrote: for its songs, mix B of the mode "
+            "differential is what engineers agree on.",
+            show_default=False,
+        ),
+    ] = None,
     embed_audio: Annotated[
         bool,
         typer.Option(
@@ -71,10 +79,10 @@ def build(
         bool, typer.Option("--skip-broken", help="List songs that can't be used, and go on.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the data set that is in OUT.")
+        bool, typer.Option("--overwrite", help="Replace the dataset that is in OUT.")
     ] = False,
 ) -> None:
-    """Make a data set from folders of songs.
+    """Make a dataset from folders of songs.
 
     Songs are cut into chunks of 10 s. In each chunk one stem is made too loud or too quiet
     against another, or left alone, and a question and the right answer are written down. What
@@ -102,6 +110,7 @@ def build(
         seed=seed,
         no_error_tolerance_db=no_error_tolerance_db,
         num_references=references,
+        consensus=None if consensus is None else str(consensus),
         skip_broken=skip_broken,
     )
     settings = BuildSettings(
@@ -142,6 +151,20 @@ def _print_report(report: BuildReport, modes: Sequence[str], out: Path) -> None:
         console.print(
             f"Warning: songs of {artist} are in {' and '.join(splits)}: figures on one may "
             "profit from having learnt the other.",
+            highlight=False,
+            markup=False,
+        )
+    if report.with_consensus and report.without_consensus:
+        console.print(
+            f"Warning: no consensus for {len(report.without_consensus)} songs, whose balance as it "
+            f"lies stays mix B: {', '.join(report.without_consensus)}.",
+            highlight=False,
+            markup=False,
+        )
+    if report.unused_consensus:
+        console.print(
+            f"Warning: a consensus of songs that are not here: "
+            f"{', '.join(report.unused_consensus)}.",
             highlight=False,
             markup=False,
         )

@@ -1,4 +1,4 @@
-"""``mixing-buddy evaluate``: how often a model is right on a data set."""
+"""``mixing-buddy evaluate``: how often a model is right on a dataset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import typer
 def evaluate(
     dataset: Annotated[
         str,
-        typer.Argument(help="Folder that `mixing-buddy build` wrote.", show_default=False),
+        typer.Argument(
+            help="Folder that `mixing-buddy build` wrote, or a Hub id.", show_default=False
+        ),
     ],
     songs: Annotated[
         list[str],
@@ -29,7 +31,8 @@ def evaluate(
         str | None, typer.Option(help="Commit of the Hub id.", show_default=False)
     ] = None,
     mode: Annotated[
-        str, typer.Option(metavar="single_mix|stems", help="Config of the data set.")
+        str,
+        typer.Option(metavar="single_mix|stems|differential", help="Config of the dataset."),
     ] = "single_mix",
     split: Annotated[str, typer.Option(help="Split to take rows from.")] = "test",
     prompt_category: Annotated[
@@ -47,56 +50,127 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows heard at a time.")] = 32,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for report.json and answers.jsonl.", show_default=False),
+        typer.Option(
+            help="Folder for answers, report.json, report.md and report.html; a run that was "
+            "broken off goes on there.",
+            show_default=False,
+        ),
     ] = None,
+    rank: Annotated[
+        bool,
+        typer.Option(
+            "--rank", help="Ask as well how likely each piece of advice is; gives calibration."
+        ),
+    ] = False,
+    flavour: Annotated[
+        str,
+        typer.Option(metavar="ours|published", help="Grade by the published rules as well."),
+    ] = "ours",
+    baselines: Annotated[
+        bool, typer.Option(help="Set baselines and the ceiling beside the model.")
+    ] = True,
+    train_dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Dataset that baselines learn from; the same by default.", show_default=False
+        ),
+    ] = None,
+    train_songs: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FOLDER",
+            help="Folder of songs that baselines learn from; the same by default.",
+            show_default=False,
+        ),
+    ] = None,
+    train_limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many rows baselines learn from; all by default."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="What the intervals are drawn from.")] = 0,
 ) -> None:
-    """Ask a model about every row of a data set and grade its answers.
+    """Ask a model about every row of a dataset and grade its answers.
 
     Answers are generated greedily and read back as text, as a user would read them. A row counts
     as right (joint) where stem and direction are; a balanced mix only where the answer says that
-    nothing is to be changed.
+    nothing is to be changed. With --out, the same command goes on where a run was broken off.
 
-    Example: mixing-buddy evaluate datasets/generated --songs songs --split test
+    Example: mixing-buddy evaluate datasets/generated --songs songs --limit 3000 --out reports/nano
     """
-    from mixing_buddy.cli.options import load_buddy
-    from mixing_buddy.evaluation.answering import answer_rows
-    from mixing_buddy.evaluation.grading import summarise
-    from mixing_buddy.evaluation.reports import write_report
+    import shlex
+    import sys
 
-    buddy = load_buddy(model, revision, batch_size)
-    rows, answers = answer_rows(
-        buddy,
+    from mixing_buddy.cli.options import load_buddy
+    from mixing_buddy.errors import MixingBuddyError
+    from mixing_buddy.evaluation.answering import answer_rows
+    from mixing_buddy.evaluation.comparing import ask_baselines
+    from mixing_buddy.evaluation.reports import build_report, describe_run, write_report
+
+    if flavour not in ("ours", "published"):
+        raise MixingBuddyError(f"--flavour {flavour}: choose ours or published.")
+    if flavour == "published" and mode == "differential":
+        raise MixingBuddyError("The published rules know no differential: leave --flavour out.")
+    settings = {
+        "config": mode,
+        "split": split,
+        "prompt_category": prompt_category,
+        "limit": limit,
+    }
+    run = describe_run(model, dataset, revision=revision, **settings)
+    answered = answer_rows(
+        lambda: load_buddy(model, revision, batch_size),
         dataset,
         songs,
-        config=mode,
-        split=split,
-        prompt_category=prompt_category,
-        limit=limit,
+        **settings,
+        rank=rank,
+        out=out,
+        settings={name: run[name] for name in ("model", "weights", "dataset", *settings)},
     )
-    report = summarise(rows, answers)
-    if out is not None:
-        write_report(out, rows, answers, report)
-    _print_report(f"{model or 'nano'} on {dataset}, {split}", report)
+    beside = None
+    if baselines:
+        beside = ask_baselines(
+            answered.rows,
+            mode,
+            dataset,
+            songs,
+            train_dataset=train_dataset,
+            train_songs=train_songs,
+            train_limit=train_limit,
+        )
+    run |= {
+        "command": shlex.join(["mixing-buddy", *sys.argv[1:]]),
+        "seed": seed,
+        "batch_size": batch_size,
+        "decoding": "greedy",
+        "asking_duration_s": round(answered.duration_s, 1),
+        "num_resumed": answered.num_resumed,
+    }
+    report = build_report(answered, run, flavour=flavour, beside=beside, seed=seed)
+    written = write_report(out, answered, report) if out is not None else []
+    _print_report(report)
+    for path in written:
+        typer.echo(f"Written: {path}")
 
 
-def _print_report(title: str, report: dict) -> None:
+def _print_report(report: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    def percent(value: float | None) -> str:
-        return "-" if value is None else f"{100 * value:.1f} %"
+    from mixing_buddy.evaluation.report_page import headline, systems_table
 
-    detection = report["error_detection"]
-    table = Table(title=f"{title}: {report['num_rows']} rows of {report['num_songs']} songs")
-    table.add_column("measure")
-    table.add_column("share", justify="right")
-    for name in ("joint", "stem", "direction", "magnitude"):
-        table.add_row(name, percent(report[name]))
-    table.add_section()
-    for group in ("joint_by_category", "joint_by_target"):
-        for name, value in report[group].items():
-            table.add_row(f"joint, {name}", percent(value))
-        table.add_section()
-    for name in ("precision", "recall", "f1"):
-        table.add_row(f"error detection, {name}", percent(detection[name]))
-    Console().print(table)
+    console = Console()
+    systems = systems_table(report, is_brief=True)
+    table = Table()
+    for place, name in enumerate(systems.header):
+        table.add_column(name, justify="right" if place else "left", no_wrap=place < 2)
+    for row in systems.rows:
+        table.add_row(*row)
+    console.print(table)
+    for category, shares in report["by"].get("category", {}).items():
+        console.print(f"joint, {category}: {100 * shares['joint']:.1f} %")
+    for text in [*report["notes"], *headline(report)]:
+        console.print(text, markup=False)
+    if "published" in report:
+        shares = {n: v for n, v in report["published"].items() if v is not None}
+        told = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shares.items())
+        console.print(f"By the published rules: {told}.")

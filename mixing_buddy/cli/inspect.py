@@ -1,4 +1,4 @@
-"""``mixing-buddy inspect``: see and hear what a data set holds."""
+"""``mixing-buddy inspect``: see and hear what a dataset holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mixing-buddy render`: make the mixes of a data set as audio files, for listening."""
+"""`mixing-buddy render`: make the mixes of a dataset as audio files, for listening."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def render(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
-    mode: Annotated[str, typer.Option(help="Config of the data set to take.")] = "single_mix",
+    mode: Annotated[str, typer.Option(help="Config of the dataset to take.")] = "single_mix",
     split: Annotated[str, typer.Option(help="Split to take rows from.")] = "test",
     limit: Annotated[int, typer.Option(min=1, help="How many rows, spread over the split.")] = 10,
     uid: Annotated[
         str | None, typer.Option(help="Only the row with this uid.", show_default=False)
     ] = None,
 ) -> None:
-    """Make the clips of a data set as WAV files, to listen to, with an index.
+    """Make the clips of a dataset as WAV files, to listen to, with an index.
 
     Files are 32-bit float, at the level at which the stems add up: nothing is clipped or
     normalised. `index.csv` says what each one is, with its question and answer.

@@ -5,8 +5,11 @@ from __future__ import annotations
 from peft import LoraConfig
 from trl import ModelConfig, get_quantization_config
 
+from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.modeling import MixingBuddyForConditionalGeneration, MixingBuddyProcessor
+from mixing_buddy.modeling.assembly_mixing_buddy import quantization_settings
 from mixing_buddy.presets import PRESETS
+from mixing_buddy.training.arguments import ModelArguments
 
 #: Every linear layer of the language model, and none of the audio encoder's, which share suffixes.
 LORA_TARGETS = (
@@ -17,30 +20,47 @@ LORA_TARGETS = (
 TRAINED_IN_FULL = ["multi_modal_projector", "layer_mix", "level_head"]
 
 
-def build_model(model_args: ModelConfig):
+def build_model(model_args: ModelArguments):
     """Build a preset, or load a folder or Hub id.
 
     Returns:
         Model and processor.
+
+    Raises:
+        MixingBuddyError: if a part can't be loaded, or a loaded model is asked to change its shape.
     """
     name = model_args.model_name_or_path
     if name == "nano":
-        model, processor = PRESETS[name]()
+        model, processor = PRESETS[name](**model_args.config_fields())
         if model_args.attn_implementation is not None:
             model.set_attn_implementation(model_args.attn_implementation)
         return model, processor
     dtype = model_args.dtype or "auto"
     quantization_config = get_quantization_config(model_args)
     if name in PRESETS:
-        device_map = "auto" if quantization_config is not None else None
+        parts = {
+            "audio": model_args.audio_name_or_path,
+            "audio_revision": model_args.audio_revision,
+            "text": model_args.text_name_or_path,
+            "text_revision": model_args.text_revision,
+        }
         return PRESETS[name](
-            dtype=dtype, quantization_config=quantization_config, device_map=device_map
+            dtype=dtype,
+            quantization=quantization_config,
+            attn_implementation=model_args.attn_implementation,
+            **{part: value for part, value in parts.items() if value is not None},
+            **model_args.config_fields(),
+        )
+    if model_args.config_fields():
+        raise MixingBuddyError(
+            f"{next(iter(model_args.config_fields()))} shapes a new model, and {name} has its shape"
+            " already: leave it out, or start from a preset."
         )
     model = MixingBuddyForConditionalGeneration.from_pretrained(
         name,
         revision=model_args.model_revision,
         dtype=dtype,
-        quantization_config=quantization_config,
+        quantization_config=quantization_settings(quantization_config),
         attn_implementation=model_args.attn_implementation,
     )
     return model, MixingBuddyProcessor.from_pretrained(name, revision=model_args.model_revision)

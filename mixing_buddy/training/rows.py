@@ -7,30 +7,69 @@ from datasets import Dataset, concatenate_datasets, get_dataset_split_names
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.rendering import RenderTransform, parse_sources
 from mixing_buddy.rows import open_rows, spread
-from mixing_buddy.training.arguments import DataArguments
+from mixing_buddy.training.arguments import AugmentationArguments, DataArguments
+from mixing_buddy.training.augmentation import AugmentingTransform, chunks_of
+from mixing_buddy.training.checks import check_songs
 
 
-def load_rows(args: DataArguments, split: str, max_rows: int | None = None) -> Dataset:
+def load_rows(
+    args: DataArguments,
+    split: str,
+    max_rows: int | None = None,
+    *,
+    augmentation: AugmentationArguments | None = None,
+    seed: int = 0,
+) -> Dataset:
     """Load one split of recipes with a transform that renders their audio when read.
 
     Args:
         args: where rows and songs are.
         split: name of the split.
         max_rows: keep this many rows, evenly spread over the split; all if None.
+        augmentation: how to change samples from epoch to epoch; None leaves them as they are.
+        seed: what augmentation draws from.
 
     Returns:
         A dataset whose rows gain ``clips``, arrays of shape `(num_samples,)`.
 
     Raises:
-        MixingBuddyError: if none of the data sets has the split.
+        MixingBuddyError: there is no such dataset, none has the split, or songs are missing.
     """
-    config = args.dataset_config
-    parts = [
-        open_rows(dataset, config, split)
+    parts = [open_rows(*place) for place in find_places(args, split)]
+    # Columns that only some configs have are null in the rows of the others.
+    rows = spread(concatenate_datasets(parts), max_rows)
+    sources = parse_sources(args.songs)
+    check_songs(rows, RenderTransform(sources))
+    if augmentation is not None and augmentation.any:
+        transform = AugmentingTransform(sources, augmentation, seed=seed, chunks=chunks_of(rows))
+    else:
+        transform = RenderTransform(sources)
+    return rows.with_transform(transform)
+
+
+def find_places(args: DataArguments, split: str) -> list[tuple[str, str, str]]:
+    """List dataset, config and split of everything that has the split.
+
+    Raises:
+        MixingBuddyError: there is no such dataset, or none has the split.
+    """
+    places = [
+        (dataset, config, split)
         for dataset in args.dataset
-        if split in get_dataset_split_names(dataset, config)
+        for config in args.dataset_config
+        if split in _list_splits(dataset, config)
     ]
-    if not parts:
-        raise MixingBuddyError(f"No split {split!r} in {', '.join(args.dataset)}.")
-    rows = concatenate_datasets(parts)
-    return spread(rows, max_rows).with_transform(RenderTransform(parse_sources(args.songs)))
+    if not places:
+        raise MixingBuddyError(
+            f"No split {split!r} in {', '.join(args.dataset)} (config "
+            f"{', '.join(args.dataset_config)}). A dataset has the splits that its songs have; "
+            "without validation songs, train with --eval_strategy no."
+        )
+    return places
+
+
+def _list_splits(dataset: str, config: str) -> list[str]:
+    try:
+        return get_dataset_split_names(dataset, config)
+    except (FileNotFoundError, ValueError, ConnectionError) as error:
+        raise MixingBuddyError(f"{dataset}: {config} can't be opened: {error}") from error

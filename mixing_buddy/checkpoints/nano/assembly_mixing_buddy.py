@@ -1,0 +1,1 @@
+../../../modeling/assembly_mixing_buddy.py

@@ -1,0 +1,231 @@
+"""How close answers come to reference answers, as text.
+
+A close text may give the wrong advice: "raise the vocals by 3 to 6 dB" and "lower the vocals by 3
+to 6 dB" differ in one word. These measures say how an answer is worded; `grading` says whether it
+is right.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.evaluation.bootstrap import SongBootstrap
+
+#: Measures that need no model.
+MODEL_FREE: tuple[str, ...] = ("bleu", "rouge_l", "meteor")
+
+#: Measures that need the path or Hub id of a model.
+MODEL_BASED: tuple[str, ...] = ("bert_score", "similarity")
+
+_Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """How every pair of answer and reference scores.
+
+    Args:
+        values: one for each pair.
+        perfect: what a text scores against itself (METEOR comes near it only).
+        note: what a reader has to know to compare the figure with others.
+    """
+
+    values: np.ndarray
+    perfect: float
+    note: str
+
+
+def text_metrics(
+    answers: Sequence[str],
+    references: Sequence[Sequence[str]],
+    which: Sequence[str] = MODEL_FREE,
+    *,
+    songs: Sequence[Hashable] | None = None,
+    bert_score_model: str | os.PathLike[str] | None = None,
+    similarity_model: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Compare answers with references.
+
+    BLEU is sacrebleu's, ROUGE-L rouge_score's F-measure with stemming, METEOR nltk's, BERTScore
+    bert-score's F1, similarity the cosine of embeddings by sentence-transformers. Nothing is
+    downloaded but a model that is given by Hub id.
+
+    Args:
+        answers: one text for each row.
+        references: for each row one or more right texts, such as the column `references`.
+        which: names of `MODEL_FREE` and `MODEL_BASED`.
+        songs: which song each row is from, for intervals; none without.
+        bert_score_model: path or Hub id of a masked language model.
+        similarity_model: path or Hub id of a sentence-transformers model.
+        seed: what the intervals' resamples are drawn from.
+
+    Returns:
+        For each name `best_of` (of a row's references the closest counts) and `mean_of` (their
+        mean counts), both means over rows; `perfect`, what a text scores against itself; `note`;
+        and with `songs` an `intervals` with 95 % intervals of both. `bleu` has `corpus` as well:
+        counts summed over all rows, each row against all its references.
+
+    Raises:
+        MixingBuddyError: a library or model is missing, a name is unknown, or lengths differ.
+    """
+    _check(answers, references, which)
+    pairs = [(a, r) for a, texts in zip(answers, references, strict=True) for r in texts]
+    distinct = list(dict.fromkeys(pairs))
+    place_of = {pair: place for place, pair in enumerate(distinct)}
+    places = np.array([place_of[pair] for pair in pairs])
+    ends = np.cumsum([len(texts) for texts in references])
+    measures: dict[str, Callable[[], _Measure]] = {
+        "bleu": lambda: _bleu(distinct),
+        "rouge_l": lambda: _rouge_l(distinct),
+        "meteor": lambda: _meteor(distinct),
+        "bert_score": lambda: _bert_score(distinct, _model(bert_score_model, "bert_score")),
+        "similarity": lambda: _similarity(distinct, _model(similarity_model, "similarity")),
+    }
+    results: dict[str, dict[str, Any]] = {}
+    for name in which:
+        measure = measures[name]()
+        by_row = np.split(measure.values[places], ends[:-1])
+        # Sorted, so that not even rounding depends on the order of references.
+        rows = {
+            "best_of": np.array([values.max() for values in by_row]),
+            "mean_of": np.array([np.sort(values).mean() for values in by_row]),
+        }
+        result: dict[str, Any] = {key: float(np.sort(each).mean()) for key, each in rows.items()}
+        result |= {"perfect": measure.perfect, "note": measure.note}
+        if name == "bleu":
+            result["corpus"] = _corpus_bleu(answers, references)
+        if songs is not None:
+            bootstrap = SongBootstrap(songs, seed=seed)
+            ones = np.ones(len(answers))
+            found = {key: bootstrap.interval(each, ones) for key, each in rows.items()}
+            result["intervals"] = {key: each and list(each) for key, each in found.items()}
+        results[name] = result
+    return results
+
+
+def _check(
+    answers: Sequence[str], references: Sequence[Sequence[str]], which: Sequence[str]
+) -> None:
+    known = MODEL_FREE + MODEL_BASED
+    for name in which:
+        if name not in known:
+            raise MixingBuddyError(f"No text metric {name!r}: choose of {', '.join(known)}.")
+    if len(answers) != len(references):
+        raise MixingBuddyError(
+            f"{len(answers)} answers and references for {len(references)}: give a list of "
+            "references for each answer."
+        )
+    if not answers:
+        raise MixingBuddyError("No answers: text metrics need at least one.")
+    for place, texts in enumerate(references):
+        if isinstance(texts, str) or not texts:
+            raise MixingBuddyError(f"Answer {place}: give a list of one or more references.")
+
+
+def _library(name: str, extra: str):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MixingBuddyError(
+            f'{name} is not installed: pip install "mixing-buddy[{extra}]".'
+        ) from error
+
+
+def _model(model: str | os.PathLike[str] | None, name: str) -> str:
+    if model is None:
+        raise MixingBuddyError(f"{name} needs a model: give {name}_model a folder or a Hub id.")
+    return os.fspath(model)
+
+
+def _bleu_scorer():
+    # Texts of fewer than four words have no 4-grams: without the effective order they score 0
+    # against themselves.
+    return _library("sacrebleu", "text-metrics").BLEU(effective_order=True)
+
+
+def _bleu(pairs: _Pairs) -> _Measure:
+    scorer = _bleu_scorer()
+    scores = [min(scorer.sentence_score(a, [r]).score, 100.0) for a, r in pairs]
+    return _Measure(np.array(scores), 100.0, "sentence BLEU, 13a tokens, exponential smoothing")
+
+
+def _corpus_bleu(answers: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    most = max(map(len, references))
+    # sacrebleu takes the first reference of every row, then the second: None where there is none.
+    columns = [[r[i] if i < len(r) else None for r in references] for i in range(most)]
+    return min(float(_bleu_scorer().corpus_score(list(answers), columns).score), 100.0)
+
+
+def _rouge_l(pairs: _Pairs) -> _Measure:
+    _library("rouge_score", "text-metrics")
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    scores = [scorer.score(target=r, prediction=a)["rougeL"].fmeasure for a, r in pairs]
+    return _Measure(np.array(scores), 1.0, "F-measure, Porter stems")
+
+
+class _NoSynonyms:
+    """Stands in for WordNet where its data are missing: no word has synonyms."""
+
+    def synsets(self, word: str) -> list:
+        return []
+
+
+def _meteor(pairs: _Pairs) -> _Measure:
+    nltk = _library("nltk", "text-metrics")
+    from nltk.tokenize import wordpunct_tokenize as words
+    from nltk.translate.meteor_score import single_meteor_score
+
+    try:
+        nltk.data.find("corpora/wordnet")
+    except LookupError:
+        wordnet, note = _NoSynonyms(), "exact and stem matching only"
+    else:
+        from nltk.corpus import wordnet
+
+        note = "exact, stem and WordNet synonym matching"
+    scores = [single_meteor_score(words(r), words(a), wordnet=wordnet) for a, r in pairs]
+    return _Measure(np.array(scores), 1.0, note)
+
+
+def _bert_score(pairs: _Pairs, model: str) -> _Measure:
+    library = _library("bert_score", "text-models")
+    from bert_score.utils import model2layers
+
+    layers = model2layers.get(model)
+    if layers is None:
+        from transformers import AutoConfig
+
+        layers = _load(lambda: AutoConfig.from_pretrained(model), model).num_hidden_layers
+    scorer = _load(lambda: library.BERTScorer(model_type=model, num_layers=layers), model)
+    answers, references = (list(side) for side in zip(*pairs, strict=True))
+    _, _, f1 = scorer.score(answers, references)
+    return _Measure(f1.double().numpy(), 1.0, f"F1, layer {layers} of {os.path.basename(model)}")
+
+
+def _similarity(pairs: _Pairs, model: str) -> _Measure:
+    library = _library("sentence_transformers", "text-models")
+    encoder = _load(lambda: library.SentenceTransformer(model), model)
+    texts = sorted({text for pair in pairs for text in pair})
+    vectors = encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    place_of = {text: place for place, text in enumerate(texts)}
+    sides = (np.array(vectors[[place_of[p[i]] for p in pairs]], dtype=float) for i in (0, 1))
+    cosines = np.clip(np.prod(list(sides), axis=0).sum(axis=1), -1.0, 1.0)
+    return _Measure(cosines, 1.0, f"cosine of embeddings by {os.path.basename(model)}")
+
+
+def _load(load: Callable[[], Any], model: str) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise MixingBuddyError(f"{model} can't be loaded: {reason}") from error

@@ -1,0 +1,266 @@
+"""Changing training samples in ways that leave their answers right.
+
+Everything is drawn from the run's seed, the epoch and the row's ``uid``, so a row sounds the same
+whatever process or worker renders it and wherever a run was resumed, and another way in the next
+epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.fft
+import torch
+from transformers import TrainerCallback
+
+from mixing_buddy.chunks import MIN_STEM_DBFS
+from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.loudness import db_to_gain, rms_dbfs
+from mixing_buddy.rendering import RenderTransform
+from mixing_buddy.songs import SAMPLE_RATE, find_song
+from mixing_buddy.stems import STEMS
+from mixing_buddy.training.arguments import AugmentationArguments
+
+#: Tilt is about this frequency, and levels off this many octaves from it.
+_TILT_CENTRE_HZ, _TILT_OCTAVES = 1000.0, 4.0
+_NUM_PEAKS, _PEAK_RANGE_HZ, _PEAK_OCTAVES = 2, (60.0, 8000.0), (0.7, 2.0)
+#: How many chunks are tried for a stem that can be heard; after that the row keeps its own.
+_MAX_TRIES = 4
+
+#: Where a chunk is: source, split, song, start_s, duration_s.
+Chunk = tuple[str, str, str, float, float]
+
+
+class AugmentingTransform(RenderTransform):
+    """`RenderTransform` for training rows: renders them a little differently in every epoch.
+
+    Stem swaps, equalisation and gain are done to the stems, before anything is rendered, so
+    that all clips of a sample and its ``stem_powers`` agree. Noise and offset are added to the
+    clips, since they belong to a recording and not to a stem.
+
+    Args:
+        sources: root folder of each source that the rows name.
+        settings: what to do.
+        seed: of the run.
+        chunks: the chunks that stems may be taken from for others; see `chunks_of`.
+        cache_dir: see `StemStore`.
+
+    Raises:
+        MixingBuddyError: a setting is out of range, or stems are to be swapped and no chunk is
+            of a song that says how loud its mix stands.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, str | os.PathLike[str]],
+        settings: AugmentationArguments,
+        *,
+        seed: int,
+        chunks: Sequence[Chunk] = (),
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(sources, cache_dir)
+        settings.check()
+        self.settings = settings
+        self.seed = seed
+        # Shared memory: DataLoader workers that outlive an epoch must see the next one's number.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._mix_levels_lufs: dict[tuple[str, str, str], float | None] = {}
+        # By source, split and length, then by song.
+        self._donors: dict[tuple[str, str, float], dict[str, list[Chunk]]] = {}
+        if settings.swap_stems_probability:
+            for chunk in chunks:
+                source, split, song, _, duration_s = chunk
+                if self._mix_level_lufs(source, split, song) is not None:
+                    songs = self._donors.setdefault((source, split, duration_s), {})
+                    songs.setdefault(song, []).append(chunk)
+            if not self._donors:
+                raise MixingBuddyError(
+                    "swap_stems_probability needs songs whose balance is known, those that "
+                    "`mixing-buddy generate-songs` made (their song.json says how loud each mix "
+                    "stands), and none of the training rows is of such a song. Leave it at 0."
+                )
+
+    @property
+    def epoch(self) -> int:
+        """Number of the pass over the rows, from 0."""
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch.fill_(value)
+
+    def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Render rows as `RenderTransform` does, augmented; rows have a column ``uid`` too."""
+        rendered = super().__call__(batch)
+        rendered["clips"] = [
+            self._record(uid, clips)
+            for uid, clips in zip(batch["uid"], rendered["clips"], strict=True)
+        ]
+        if "audio" in rendered:
+            rendered["audio"] = [clip for (clip,) in rendered["clips"]]
+        return rendered
+
+    def row_stems(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Return the stems of a row, some from other songs, equalised and at another level."""
+        stems = super().row_stems(row)
+        settings, uid = self.settings, row["uid"]
+        if settings.swap_stems_probability:
+            stems = self._swap(stems, row, self._rng(uid, "swap"))
+        if settings.augment_tilt_db or settings.augment_peak_db:
+            rng = self._rng(uid, "equalise")
+            curves_db = [
+                draw_curve_db(rng, settings.augment_tilt_db, settings.augment_peak_db)
+                for _ in STEMS
+            ]
+            stems = equalise(stems, curves_db)
+        if settings.augment_gain_db:
+            limit = settings.augment_gain_db
+            gain_db = self._rng(uid, "gain").uniform(-limit, limit)
+            stems = stems * np.float32(db_to_gain(gain_db))
+        return stems
+
+    def _rng(self, uid: str, purpose: str) -> np.random.Generator:
+        """One stream for each purpose, so that switching one off leaves the others as they were."""
+        text = f"{self.seed}\0{self.epoch}\0{uid}\0{purpose}"
+        return np.random.default_rng(
+            int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
+        )
+
+    def _record(self, uid: str, clips: list[np.ndarray]) -> list[np.ndarray]:
+        """Add what a poor recording adds: noise, and an offset from zero."""
+        settings = self.settings
+        if settings.augment_noise_snr_db:
+            rng = self._rng(uid, "noise")
+            snr_db = rng.uniform(*settings.augment_noise_snr_db)
+            # Relative to the sample, not to each clip: in a clip apart, a quiet stem would
+            # otherwise get quieter noise, and the noise would tell how loud it is.
+            power = np.mean([np.dot(clip, clip) / clip.size for clip in clips])
+            noise_rms = np.float32(math.sqrt(power) * db_to_gain(-snr_db))
+            clips = [
+                clip + noise_rms * rng.standard_normal(clip.size, dtype=np.float32)
+                for clip in clips
+            ]
+        if settings.augment_dc_offset:
+            limit = settings.augment_dc_offset
+            offset = np.float32(self._rng(uid, "offset").uniform(-limit, limit))
+            clips = [clip + offset for clip in clips]
+        return clips
+
+    def _swap(
+        self, stems: np.ndarray, row: Mapping[str, Any], rng: np.random.Generator
+    ) -> np.ndarray:
+        """Replace stems by the same stems of other songs of the same source and split.
+
+        Each stem of a generated song stands at its usual loudness plus a deviation of its own,
+        so a stem of another song stands as rightly in this mix, once the difference of the two
+        mixes' common levels is made up for. Only audible stems are replaced, and by audible ones:
+        texts and clips say which stems sound.
+        """
+        own_lufs = self._mix_level_lufs(row["source"], row["split"], row["song"])
+        donors = self._donors.get((row["source"], row["split"], row["duration_s"]), {})
+        others = [song for song in donors if song != row["song"]]
+        if own_lufs is None or not others:
+            return stems
+        swapped = np.array(stems)
+        for index in range(len(STEMS)):
+            if rng.random() >= self.settings.swap_stems_probability:
+                continue
+            if rms_dbfs(stems[index]) <= MIN_STEM_DBFS:
+                continue
+            for _ in range(_MAX_TRIES):
+                chunks = donors[others[rng.integers(len(others))]]
+                chunk = chunks[rng.integers(len(chunks))]
+                gain_db = own_lufs - self._mix_level_lufs(*chunk[:3])
+                donor = self.chunk_stems(*chunk)[index] * np.float32(db_to_gain(gain_db))
+                if rms_dbfs(donor) > MIN_STEM_DBFS:
+                    swapped[index] = donor
+                    break
+        return swapped
+
+    def _mix_level_lufs(self, source: str, split: str, song: str) -> float | None:
+        """Return the level common to a generated song's stems, None for other songs."""
+        key = (source, split, song)
+        if key not in self._mix_levels_lufs:
+            file = find_song(self.source(source), split, song).folder / "song.json"
+            try:
+                facts = json.loads(file.read_text(encoding="utf-8"))
+                self._mix_levels_lufs[key] = float(facts["balance"]["offset_lufs"])
+            except (OSError, ValueError, KeyError, TypeError):
+                self._mix_levels_lufs[key] = None
+        return self._mix_levels_lufs[key]
+
+
+class EpochCallback(TrainerCallback):
+    """Tells an `AugmentingTransform` which epoch begins, on a resumed run too."""
+
+    def __init__(self, transform: AugmentingTransform):
+        self.transform = transform
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        """Set the epoch before the DataLoader's workers start."""
+        self.transform.epoch = int((state.epoch or 0) + 1e-6)
+
+
+def chunks_of(rows) -> list[Chunk]:
+    """List the chunks that the rows of a ``datasets.Dataset`` are made from, sorted."""
+    columns = ("source", "split", "song", "start_s", "duration_s")
+    return sorted(set(zip(*(rows[column][:] for column in columns), strict=True)))
+
+
+def draw_curve_db(rng: np.random.Generator, tilt_db: float, peak_db: float) -> np.ndarray:
+    """Draw an equaliser curve: a tilt, and two broad peaks or dips.
+
+    Args:
+        rng: where it is drawn from.
+        tilt_db: largest tilt in dB an octave, up or down.
+        peak_db: largest height of a peak, or depth of a dip, in dB.
+
+    Returns:
+        Gain in dB at each of `CURVE_HZ`.
+    """
+    octaves = np.log2(CURVE_HZ / _TILT_CENTRE_HZ)
+    curve_db = rng.uniform(-tilt_db, tilt_db) * np.clip(octaves, -_TILT_OCTAVES, _TILT_OCTAVES)
+    low, high = np.log2(np.array(_PEAK_RANGE_HZ) / _TILT_CENTRE_HZ)
+    for _ in range(_NUM_PEAKS):
+        centre, width = rng.uniform(low, high), rng.uniform(*_PEAK_OCTAVES)
+        height_db = rng.uniform(-peak_db, peak_db)
+        curve_db += height_db * np.exp(-0.5 * np.square((octaves - centre) / width))
+    return curve_db
+
+
+#: Frequencies that equaliser curves are given at, in Hz.
+CURVE_HZ = np.geomspace(10.0, SAMPLE_RATE / 2, 96)
+
+
+def equalise(stems: np.ndarray, curves_db: Sequence[np.ndarray]) -> np.ndarray:
+    """Give each stem another timbre at the same RMS level, so that the balance stays.
+
+    Zero-phase filters, by FFT: the curves are so smooth that their impulse responses are short
+    against a chunk, and one transform does for any curve.
+
+    Args:
+        stems: float32 of shape `(num_stems, num_samples)`.
+        curves_db: for each stem the gain in dB at each of `CURVE_HZ`.
+
+    Returns:
+        float32 of the same shape.
+    """
+    num_samples = stems.shape[1]
+    frequencies = scipy.fft.rfftfreq(num_samples, 1 / SAMPLE_RATE)
+    equalised = np.zeros_like(stems)
+    for index, curve_db in enumerate(curves_db):
+        if not stems[index].any():
+            continue
+        spectrum = scipy.fft.rfft(stems[index])
+        gains = np.interp(frequencies, CURVE_HZ, 10.0 ** (curve_db / 20.0)).astype(np.float32)
+        filtered = scipy.fft.irfft(spectrum * gains, n=num_samples)
+        before, after = np.dot(stems[index], stems[index]), np.dot(filtered, filtered)
+        equalised[index] = filtered * np.float32(math.sqrt(before / after))
+    return equalised
