@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.evaluation import text_metrics as module
-from mixing_buddy.evaluation.text_metrics import MODEL_FREE, text_metrics
+from mixing_buddy.evaluation.text_metrics import MODEL_FREE, compare_rows, text_metrics
 
 for library in ("sacrebleu", "rouge_score", "nltk"):
     pytest.importorskip(library)
@@ -78,6 +78,23 @@ def test_intervals_are_over_songs():
     assert low <= found["best_of"] <= high
     one = text_metrics(answers, references, ["rouge_l"], songs=["a"] * 4)["rouge_l"]
     assert one["intervals"]["mean_of"] is None
+
+
+def test_rows_bring_their_references_and_songs():
+    place = {"source": "s", "split": "test"}
+    rows = [
+        {
+            "references": [RIGHT, OTHER],
+            "response": FAR,
+            "source": "s",
+            "split": "test",
+            "song": "a",
+        },
+        {"references": [], "response": FAR, "song": "b"} | place,
+    ]
+    found = compare_rows(rows, [RIGHT, FAR], ["rouge_l"])["rouge_l"]
+    assert found["best_of"] == 1 > found["mean_of"]
+    assert found["intervals"]["best_of"] == [1, 1]
 
 
 def test_meteor_says_what_it_matches_by():

@@ -109,10 +109,13 @@ def reliability(
 
     Returns:
         `error`: the expected calibration error, the mean over rows of the distance between mean
-        probability and share in their bin; `interval`: of it, within the same bins; `mean` and
-        `share` over all rows; `bins`: of each `mean`, `share`, `interval` and `num_rows`.
+        probability and share in their bin; `interval`: of it, within the same bins; `chance`: what
+        the error would be expected to be by chance alone if the probabilities were right; `mean`
+        and `share` over all rows; `bins`: of each `mean`, `share`, `interval` and `num_rows`.
     """
     happened = np.asarray(happened, dtype=float)
+    # Sums of probabilities may pass 1 by a rounding.
+    probabilities = np.clip(probabilities, 0.0, 1.0)
     bin_of_row = _equal_bins(probabilities, num_bins)
     inside = (bin_of_row[:, None] == np.arange(bin_of_row.max() + 1)).astype(float)
     gaps = inside * (probabilities - happened)[:, None]
@@ -122,6 +125,8 @@ def reliability(
 
     columns = np.column_stack([gaps, np.ones(len(gaps))])
     interval = bootstrap.statistic_interval(columns, error)
+    # The mean of the size of a normal variable, of each bin's gap.
+    variances = (inside * (probabilities * (1 - probabilities))[:, None]).sum(axis=0)
     bins = []
     for column in inside.T:
         of_bin = bootstrap.interval(happened * column, column)
@@ -136,6 +141,7 @@ def reliability(
     return {
         "error": float(error(columns.sum(axis=0)[None])[0]),
         "interval": interval and list(interval),
+        "chance": float(np.sqrt(2 / np.pi * variances).sum() / len(happened)),
         "mean": float(probabilities.mean()),
         "share": float(happened.mean()),
         "bins": bins,

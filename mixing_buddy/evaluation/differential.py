@@ -21,20 +21,28 @@ SIZE_EDGES_DB: tuple[float, ...] = (0.0, 3.0, 4.5, 6.0, 9.0, 12.0)
 _EPSILON_DB = 1e-6
 
 
-def grade_changes(row: Mapping[str, Any], changes_db: Mapping[str, float]) -> dict[str, Any]:
+def read_changes(answer: str) -> dict[str, float] | None:
+    """Read the advised changes in dB by stem; None where the answer is not understood."""
+    changes_db = parse_changes(answer)
+    return changes_db if changes_db or parse_advice(answer).direction is not None else None
+
+
+def grade_changes(row: Mapping[str, Any], changes_db: Mapping[str, float] | None) -> dict[str, Any]:
     """Grade the changes that one answer advises.
 
     Args:
         row: a dataset row (`needed_change_db`, and `tolerance_low_db` and `tolerance_high_db` if
             known).
-        changes_db: advised change by stem, as `parse_changes` returns it; a stem that is left out
-            is left alone.
+        changes_db: what `read_changes` returned; a stem that is left out is left alone, and so are
+            all stems by an answer that is not understood.
 
     Returns:
         `joint` (the stems to be moved are named and no other, each with the right direction),
         `error_db` (distance to the needed change, by stem) and `consensus_error_db` (distance to
         the range that engineers agree on, 0 inside it; to the needed change where there is none).
     """
+    is_understood = changes_db is not None
+    changes_db = changes_db or {}
     needed_db = row["needed_change_db"]
     wanted = {
         stem: np.sign(needed_db[stem]) for stem in STEMS if abs(needed_db[stem]) > _EPSILON_DB
@@ -47,7 +55,7 @@ def grade_changes(row: Mapping[str, Any], changes_db: Mapping[str, float]) -> di
         low_db, high_db = _range_db(row, stem)
         consensus_error_db[stem] = max(low_db - change_db, change_db - high_db, 0.0)
     return {
-        "joint": wanted == advised,
+        "joint": is_understood and wanted == advised,
         "error_db": error_db,
         "consensus_error_db": consensus_error_db,
     }
@@ -103,7 +111,7 @@ def summarise_changes(
             interval = bootstrap.interval(numerators, denominators)
             _put(intervals, path, interval and list(interval))
     for name, groups in _groups(rows, songs).items():
-        for group, values in report["by"][name].items():
+        for group, values in report["by"].get(name, {}).items():
             values["num_rows"] = groups.count(group)
     return report | {"intervals": intervals}
 
@@ -160,10 +168,10 @@ def _measures(
     rows: Sequence[Mapping[str, Any]], answers: Sequence[str], songs: Sequence[str]
 ) -> Iterator[tuple[tuple[str, ...], np.ndarray, np.ndarray]]:
     """Every measure as path, numerators and denominators; see `SongBootstrap`."""
-    changes = [parse_changes(answer) for answer in answers]
+    changes = [read_changes(answer) for answer in answers]
     graded = [grade_changes(row, each) for row, each in zip(rows, changes, strict=True)]
     needed = _by_stem([row["needed_change_db"] for row in rows])
-    advised = _by_stem(changes)
+    advised = _by_stem([each or {} for each in changes])
     errors = {
         name: _by_stem([each[name] for each in graded])
         for name in ("error_db", "consensus_error_db")
@@ -171,12 +179,9 @@ def _measures(
     due = (np.abs(needed) > _EPSILON_DB).astype(float)
     ones = np.ones(len(rows))
     joint = np.array([each["joint"] for each in graded], dtype=float)
-    understood = [
-        bool(each) or parse_advice(answer).direction is not None
-        for each, answer in zip(changes, answers, strict=True)
-    ]
+    understood = np.array([each is not None for each in changes], dtype=float)
     yield ("joint",), joint, ones
-    yield ("understood",), np.array(understood, dtype=float), ones
+    yield ("understood",), understood, ones
     for name, error_db in errors.items():
         yield (name,), error_db.sum(axis=1), ones * len(STEMS)
         yield (f"changed_{name}",), (error_db * due).sum(axis=1), due.sum(axis=1)

@@ -11,7 +11,12 @@ from mixing_buddy.plotting import new_figure, to_png
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 _MODEL, _CEILING, _PLAIN = "#0072B2", "#D55E00", "#999999"
-_COLOURS = {"model": _MODEL, "ceiling": _CEILING}
+_COLOURS = {
+    "model": _MODEL,
+    "ceiling": _CEILING,
+    "constant: no change": _PLAIN,
+    "target only": "#009E73",
+}
 
 
 def plot_systems(
@@ -74,7 +79,7 @@ def plot_confusion(confusion: Mapping[str, Any]) -> bytes:
 
 def plot_by_gain(by_gain: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     """Draw joint accuracy against the injected gain, of each system."""
-    figure = new_figure(7.2, 3.4)
+    figure = new_figure(7.2, 3.8)
     axes = figure.add_subplot()
     for offset, (system, ranges) in enumerate(by_gain.items()):
         places = np.arange(len(ranges)) + 0.12 * offset
@@ -86,7 +91,7 @@ def plot_by_gain(by_gain: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     axes.set_xlabel("gain injected on the target (dB)")
     axes.set_ylabel("joint accuracy (%)")
     axes.grid(axis="y", linewidth=0.3)
-    axes.legend(frameon=False, loc="lower left", fontsize="small")
+    _legend(figure, axes)
     return to_png(figure)
 
 
@@ -105,7 +110,7 @@ def plot_errors(
     Returns:
         A PNG.
     """
-    figure = new_figure(9.0, 3.2)
+    figure = new_figure(7.6, 3.4)
     for axes, measure, name, scale in zip(
         figure.subplots(1, 2),
         ("joint", "changed_error_db"),
@@ -126,7 +131,7 @@ def plot_errors(
         axes.set_xlabel(label)
         axes.set_ylabel(name, fontsize="small")
         axes.grid(axis="y", linewidth=0.3)
-    figure.axes[1].legend(frameon=False, fontsize="small")
+    _legend(figure, figure.axes[0])
     return to_png(figure)
 
 
@@ -140,7 +145,7 @@ def plot_reliability(systems: Mapping[str, Mapping[str, Any]], happened: str) ->
     Returns:
         A PNG.
     """
-    figure = new_figure(4.4, 4.1)
+    figure = new_figure(5.6, 4.4)
     axes = figure.add_subplot()
     axes.plot((0, 1), (0, 1), color="black", linewidth=0.6, linestyle=":", label="calibrated")
     for system, found in systems.items():
@@ -153,13 +158,13 @@ def plot_reliability(systems: Mapping[str, Mapping[str, Any]], happened: str) ->
     axes.set_xlabel("probability given")
     axes.set_ylabel(f"share where {happened}")
     axes.grid(linewidth=0.3)
-    axes.legend(frameon=False, loc="upper left", fontsize="small")
+    _legend(figure, axes)
     return to_png(figure)
 
 
 def plot_risk_coverage(systems: Mapping[str, Mapping[str, Any]]) -> bytes:
     """Draw the share of wrong answers where only the surest are given; by name of the system."""
-    figure = new_figure(4.4, 4.1)
+    figure = new_figure(5.6, 4.4)
     axes = figure.add_subplot()
     for system, curve in systems.items():
         coverages, risks = np.array(curve["points"]).T
@@ -172,7 +177,7 @@ def plot_risk_coverage(systems: Mapping[str, Mapping[str, Any]]) -> bytes:
     axes.set_xlabel("coverage: rows answered (%)")
     axes.set_ylabel("risk: wrong among them (%)")
     axes.grid(linewidth=0.3)
-    axes.legend(frameon=False, loc="upper left", fontsize="small")
+    _legend(figure, axes)
     return to_png(figure)
 
 
@@ -197,6 +202,15 @@ def _draw_points(
     for x, _, ends in kept:
         if ends:
             axes.plot((x, x), [scale * end for end in ends], color=colour, linewidth=2, alpha=0.4)
+
+
+def _legend(figure, axes) -> None:
+    """One legend above everything, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", frameon=False, fontsize="small",
+        ncols=max(1, min(len(labels), int(figure.get_figwidth() / 2.1))),
+    )  # fmt: skip
 
 
 def _gain_name(ends: Mapping[str, Any]) -> str:

@@ -97,7 +97,7 @@ def systems_table(report: Mapping[str, Any], *, is_brief: bool = False) -> Table
     for name, sums in _systems(report).items():
         cells = []
         for place, (path, unit) in enumerate(columns.values()):
-            is_main = place == 0 or not is_brief and (place == 1 or unit == "dB")
+            is_main = place == 0 or (not is_brief and (place == 1 or unit == "dB"))
             interval = _at(sums["intervals"], path) if is_main else None
             cells.append(_figure(_at(sums, path), interval, unit))
         rows.append([name, *cells])
@@ -273,11 +273,15 @@ def _tables(report: Mapping[str, Any]) -> list[Table]:
             [
                 system,
                 *(_figure(e["error"], e["interval"], "%") for e in (f["joint"], f["balanced"])),
+                _number(f["joint"]["chance"], "%"),
                 *(_number(f["risk_coverage"][n], "%") for n in ("area", "best_area")),
             ]
             for system, f in report["calibration"].items()
         ]
-        header = ["system", "ECE, joint", "ECE, balanced", "area under risk", "least possible"]
+        header = [
+            "system", "ECE, joint", "ECE, balanced", "joint, by chance", "area under risk",
+            "least possible",
+        ]  # fmt: skip
         tables.append(Table("Calibration (%)", header, rows))
     return tables
 

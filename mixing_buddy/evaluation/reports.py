@@ -11,14 +11,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mixing_buddy.advice import parse_advice, parse_changes
+from mixing_buddy.advice import parse_advice
 from mixing_buddy.evaluation.answering import Answered, write_text
 from mixing_buddy.evaluation.baselines import verdict_text
 from mixing_buddy.evaluation.bootstrap import SongBootstrap
 from mixing_buddy.evaluation.breakdowns import accuracy_by_gain, confuse
 from mixing_buddy.evaluation.calibration import calibrate, posterior_array
 from mixing_buddy.evaluation.comparing import CEILING, Beside
-from mixing_buddy.evaluation.differential import confuse_changes, grade_changes, summarise_changes
+from mixing_buddy.evaluation.differential import (
+    confuse_changes,
+    grade_changes,
+    read_changes,
+    summarise_changes,
+)
 from mixing_buddy.evaluation.grading import grade, song_key, summarise
 from mixing_buddy.evaluation.published import summarise_published
 from mixing_buddy.evaluation.verdicts import decide
@@ -197,7 +202,7 @@ def _line(answered: Answered, place: int, config: str) -> dict[str, Any]:
     row, answer = answered.rows[place], answered.answers[place]
     line = {"uid": row["uid"], "response": row["response"], "answer": answer}
     if config == DIFFERENTIAL:
-        line |= grade_changes(row, parse_changes(answer))
+        line |= grade_changes(row, read_changes(answer))
     else:
         line |= grade(row, parse_advice(answer))
     if answered.posteriors is not None:

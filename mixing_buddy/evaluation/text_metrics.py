@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.evaluation.bootstrap import SongBootstrap
+from mixing_buddy.evaluation.grading import song_key
 
 #: Measures that need no model.
 MODEL_FREE: tuple[str, ...] = ("bleu", "rouge_l", "meteor")
@@ -109,6 +110,31 @@ def text_metrics(
             result["intervals"] = {key: each and list(each) for key, each in found.items()}
         results[name] = result
     return results
+
+
+def compare_rows(
+    rows: Sequence[Mapping[str, Any]],
+    answers: Sequence[str],
+    which: Sequence[str] = MODEL_FREE,
+    **options: Any,
+) -> dict[str, dict[str, Any]]:
+    """Compare answers with the references of dataset rows, with intervals over songs.
+
+    Args:
+        rows: dataset rows (`references`, `response`, `source`, `split`, `song`).
+        answers: one text for each.
+        which: as in `text_metrics`.
+        **options: models and seed, as in `text_metrics`.
+
+    Returns:
+        What `text_metrics` returns. A row without references counts with its response.
+
+    Raises:
+        MixingBuddyError: see `text_metrics`.
+    """
+    references = [list(row["references"]) or [row["response"]] for row in rows]
+    songs = [song_key(row) for row in rows]
+    return text_metrics(answers, references, which, songs=songs, **options)
 
 
 def _check(

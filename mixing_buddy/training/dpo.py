@@ -12,6 +12,7 @@ from torch import nn
 from trl import DPOConfig, DPOTrainer, get_quantization_config
 
 from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.model_names import check_model_name
 from mixing_buddy.modeling import MixingBuddyProcessor
 from mixing_buddy.presets import PRESETS
 from mixing_buddy.training.arguments import DataArguments, ModelArguments
@@ -148,6 +149,7 @@ def load_start(
             f"--model_name_or_path is {name!r}, but DPO starts from a model that knows how to "
             "answer: give the folder that train_sft.py saved, a full model or an adapter."
         )
+    check_model_name(name)
     if not is_adapter(name, revision=revision):
         model, processor = build_model(model_args)
         adapter = lora_config(model_args)
@@ -191,6 +193,8 @@ def build_trainer(
             "rewritten with the reference's figures. Leave it out."
         )
     training_args.remove_unused_columns = False
+    # As in supervised fine-tuning: every trained parameter gets a gradient.
+    training_args.ddp_find_unused_parameters = False
     # The processor's text is never cut: audio tokens would be lost.
     training_args.max_length = None
     train_rows = load_rows(data_args, data_args.train_split)

@@ -6,6 +6,7 @@ from peft import LoraConfig
 from trl import ModelConfig, get_quantization_config
 
 from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.model_names import check_model_name
 from mixing_buddy.modeling import MixingBuddyForConditionalGeneration, MixingBuddyProcessor
 from mixing_buddy.modeling.assembly_mixing_buddy import quantization_settings
 from mixing_buddy.presets import PRESETS
@@ -56,6 +57,7 @@ def build_model(model_args: ModelArguments):
             f"{next(iter(model_args.config_fields()))} shapes a new model, and {name} has its shape"
             " already: leave it out, or start from a preset."
         )
+    check_model_name(name)
     model = MixingBuddyForConditionalGeneration.from_pretrained(
         name,
         revision=model_args.model_revision,
