@@ -37,3 +37,7 @@ class JudgingError(MixingBuddyError):
 
 class StudyError(MixingBuddyError):
     """A listening study can't be made, run or evaluated."""
+
+
+class ServiceError(MixingBuddyError):
+    """The service can't be started."""

@@ -11,7 +11,17 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE = REPOSITORY / "examples" / "rubidium"
-COMMANDS = ["advise", "build", "consensus", "evaluate", "generate-songs", "inspect", "render"]
+COMMANDS = [
+    "advise",
+    "build",
+    "consensus",
+    "evaluate",
+    "generate-songs",
+    "inspect",
+    "judge",
+    "render",
+    "serve",
+]
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:

@@ -8,7 +8,7 @@ one of the sizes that the flaw categories know. That explanation is the advice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,6 +56,21 @@ class WindowAdvice:
 
 
 @dataclass(frozen=True)
+class WindowLevels:
+    """What was measured of one window.
+
+    Args:
+        start_s: start of the window in the song, in seconds.
+        duration_s: length of the music in the window, in seconds.
+        lufs: loudness of each stem that sounds and of "mix", by BS.1770 on the mono sum.
+    """
+
+    start_s: float
+    duration_s: float
+    lufs: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class SongAdvice(Advice):
     """Advice on a whole song: the explanation that fits the answers on its windows best.
 
@@ -63,16 +78,34 @@ class SongAdvice(Advice):
         windows: the answers of every window and anchor.
         num_agreeing: how many of them the explanation fits in direction.
         notes: what the listener should know about how the song was heard.
+        anchor: the stem that was taken as right, None where each was in turn.
+        confidence: how likely the model finds stem and direction, 0 to 1; None where nobody asked.
+        balanced_probability: how likely it finds that nothing is off; None likewise.
+        levels: what was measured of the windows; empty where nobody asked.
     """
 
     windows: tuple[WindowAdvice, ...] = ()
     num_agreeing: int = 0
     notes: tuple[str, ...] = ()
+    anchor: str | None = None
+    confidence: float | None = None
+    balanced_probability: float | None = None
+    levels: tuple[WindowLevels, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""
         windows = [{**asdict(w), "advice": w.advice.to_dict()} for w in self.windows]
-        return {**super().to_dict(), "windows": windows, "notes": list(self.notes)}
+        levels = [{**asdict(each), "lufs": dict(each.lufs)} for each in self.levels]
+        return {
+            **super().to_dict(),
+            "num_agreeing": self.num_agreeing,
+            "anchor": self.anchor,
+            "confidence": self.confidence,
+            "balanced_probability": self.balanced_probability,
+            "windows": windows,
+            "levels": levels,
+            "notes": list(self.notes),
+        }
 
 
 @dataclass(frozen=True)
@@ -125,7 +158,7 @@ def combine(
         The advice. Where two explanations fit equally well, the one that moves a fader less, since
         moving one needs a reason; ``direction`` is None where no answer was understood.
     """
-    common = {"windows": tuple(windows), "notes": tuple(notes)}
+    common = {"windows": tuple(windows), "notes": tuple(notes), "anchor": anchor}
     if all(window.offsets_db() is None for window in windows):
         return SongAdvice(windows[0].advice.text, **common)
     best = min(_explanations(windows, anchor), key=lambda each: each.distance_db(windows))

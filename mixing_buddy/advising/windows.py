@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mixing_buddy.audio import read_audio, resample, to_mono
-from mixing_buddy.chunks import CHUNK_SAMPLES, find_chunks, reason_to_skip_mixture
+from mixing_buddy.advising.inputs import SongFiles, open_song, stream_stems
+from mixing_buddy.chunks import CHUNK_S, CHUNK_SAMPLES, MIN_STEM_DBFS, reason_to_skip_mixture
 from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.loudness import loudness_lufs, rms_dbfs
 from mixing_buddy.rendering import render
-from mixing_buddy.songs import SAMPLE_RATE, load_song_folder, load_stems
+from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.stems import ADVISED_STEMS, STEMS
 
 
@@ -25,12 +27,15 @@ class Window:
         start_s: start in the song, in seconds.
         duration_s: length of the music in it, in seconds.
         audible_stems: stems that sound in it; all of `STEMS` where only the mix is known.
+        levels_lufs: measured loudness (BS.1770, of the mono sum) of each audible stem with its
+            fader moved, and of "mix"; empty where nothing was measured.
     """
 
     clip: np.ndarray
     start_s: float
     duration_s: float
     audible_stems: tuple[str, ...] = STEMS
+    levels_lufs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def advised_stems(self) -> tuple[str, ...]:
@@ -38,12 +43,18 @@ class Window:
         return tuple(stem for stem in self.audible_stems if stem in ADVISED_STEMS)
 
 
-def read_windows(path: str | Path, *, faders_db: Mapping[str, float] | None = None) -> list[Window]:
+def read_windows(
+    path: str | Path,
+    *,
+    faders_db: Mapping[str, float] | None = None,
+    mapping: Sequence[str] = (),
+) -> list[Window]:
     """Read a song and cut it into the windows that can be judged.
 
     Args:
-        path: a mix (audio file), or a folder of the stems bass, drums, other and vocals.
+        path: a mix (audio file), or a folder of tracks; see `open_song`.
         faders_db: gain in dB for some stems of a folder; gating looks at the stems as they stand.
+        mapping: as for `open_song`.
 
     Returns:
         Windows of 10 s by start, silent ones left out.
@@ -52,57 +63,81 @@ def read_windows(path: str | Path, *, faders_db: Mapping[str, float] | None = No
         MixingBuddyError: if the path can't be read or everything in it is silent, or if faders are
             to be moved in a mix.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise MixingBuddyError(f"{path}: there is no such file or folder.")
+    return list(iter_windows(open_song(path, mapping=mapping), faders_db=faders_db))
+
+
+def count_windows(song: SongFiles) -> int:
+    """How many windows of 10 s a song has, silent ones included."""
+    return max(1, math.floor(song.duration_s / CHUNK_S))
+
+
+def iter_windows(
+    song: SongFiles, *, faders_db: Mapping[str, float] | None = None, measure: bool = False
+) -> Iterator[Window]:
+    """Cut a song of any length into windows, one at a time, in constant memory.
+
+    The end of the song that fills no whole window is dropped, unless the song is shorter than one.
+
+    Args:
+        song: from `open_song`.
+        faders_db: as for `read_windows`.
+        measure: measure loudness, too.
+
+    Yields:
+        Windows of 10 s by start, silent ones left out; one at least.
+
+    Raises:
+        MixingBuddyError: as `read_windows`.
+    """
     faders_db = dict(faders_db or {})
     if unknown := sorted(set(faders_db) - set(STEMS)):
         raise MixingBuddyError(
             f"There is no fader {', '.join(unknown)}: the stems are {', '.join(STEMS)}."
         )
-    if path.is_dir():
-        windows = _windows_of_stems(path, faders_db)
-    elif faders_db:
+    if song.is_mix and faders_db:
         raise MixingBuddyError(
-            f"{path} is one file: faders can only be moved on a folder of stems."
+            f"{song.path} is one file: faders can only be moved on a folder of stems."
         )
-    else:
-        windows = _windows_of_mix(path)
-    if not windows:
+    gains_db = {stem: faders_db.get(stem, 0.0) for stem in STEMS}
+    num_found = 0
+    for index, block in enumerate(stream_stems(song, SAMPLE_RATE, round(CHUNK_S))):
+        if index > 0 and block.shape[1] < CHUNK_SAMPLES:
+            break
+        window = _window(block, index * CHUNK_S, gains_db, is_mix=song.is_mix, measure=measure)
+        if window is not None:
+            num_found += 1
+            yield window
+    if num_found == 0:
         raise MixingBuddyError(
-            f"{path}: nothing to judge: every window of the mix is silent or nearly so, or has "
-            f"fewer than two of {', '.join(ADVISED_STEMS)}."
+            f"{song.path}: nothing to judge: every window of the mix is silent or nearly so, or "
+            f"has fewer than two of {', '.join(ADVISED_STEMS)}."
         )
-    return windows
 
 
-def _windows_of_stems(path: Path, faders_db: Mapping[str, float]) -> list[Window]:
-    song = load_song_folder(path)
-    stems = load_stems(song)
-    mix = render(stems, {stem: faders_db.get(stem, 0.0) for stem in STEMS})
-    return [
-        Window(
-            _cut(mix, round(chunk.start_s * SAMPLE_RATE)),
-            chunk.start_s,
-            chunk.duration_s,
-            chunk.audible_stems,
+def _window(
+    stems: np.ndarray, start_s: float, gains_db: Mapping[str, float], *, is_mix: bool, measure: bool
+) -> Window | None:
+    """Make a window of stems `(4, num_samples)` or of a mix `(1, num_samples)`, if of any use."""
+    if reason_to_skip_mixture(stems.sum(axis=0)) is not None:
+        return None
+    audible = STEMS
+    if not is_mix:
+        audible = tuple(
+            stem
+            for stem, samples in zip(STEMS, stems, strict=True)
+            if rms_dbfs(samples) > MIN_STEM_DBFS
         )
-        for chunk in find_chunks(song, stems).chunks
-    ]
-
-
-def _windows_of_mix(path: Path) -> list[Window]:
-    audio, sample_rate = read_audio(path)
-    mix = resample(to_mono(audio), sample_rate, SAMPLE_RATE)
-    windows = []
-    for index in range(max(1, len(mix) // CHUNK_SAMPLES)):
-        start = index * CHUNK_SAMPLES
-        part = mix[start : start + CHUNK_SAMPLES]
-        if reason_to_skip_mixture(part) is None:
-            windows.append(Window(_cut(mix, start), start / SAMPLE_RATE, len(part) / SAMPLE_RATE))
-    return windows
-
-
-def _cut(mix: np.ndarray, start: int) -> np.ndarray:
-    part = mix[start : start + CHUNK_SAMPLES]
-    return np.pad(part, (0, CHUNK_SAMPLES - len(part)))
+        if sum(stem in ADVISED_STEMS for stem in audible) < 2:
+            return None
+    mix = stems[0] if is_mix else render(stems, gains_db)
+    levels_lufs = {}
+    if measure:
+        if not is_mix:
+            for stem in audible:
+                measured = loudness_lufs(stems[STEMS.index(stem)], SAMPLE_RATE)
+                levels_lufs[stem] = measured + gains_db[stem]
+        levels_lufs["mix"] = loudness_lufs(mix, SAMPLE_RATE)
+        # Next to nothing but rumble: the standard's gate lets no block through.
+        levels_lufs = {name: lufs for name, lufs in levels_lufs.items() if math.isfinite(lufs)}
+    clip = np.pad(mix, (0, CHUNK_SAMPLES - len(mix)))
+    return Window(clip, start_s, len(mix) / SAMPLE_RATE, audible, levels_lufs)

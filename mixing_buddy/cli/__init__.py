@@ -9,6 +9,7 @@ import typer
 from mixing_buddy.cli.advise import advise
 from mixing_buddy.cli.baselines import baselines
 from mixing_buddy.cli.build import build
+from mixing_buddy.cli.compare import compare
 from mixing_buddy.cli.consensus import consensus
 from mixing_buddy.cli.convert_encoder import convert_encoder
 from mixing_buddy.cli.evaluate import evaluate
@@ -18,6 +19,7 @@ from mixing_buddy.cli.judge import judge
 from mixing_buddy.cli.merge import merge
 from mixing_buddy.cli.push import push
 from mixing_buddy.cli.render import render
+from mixing_buddy.cli.serve import serve
 from mixing_buddy.cli.study import study
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.version import __version__
@@ -51,6 +53,8 @@ def _describe(
 
 
 app.command("advise")(advise)
+app.command("compare")(compare)
+app.command("serve")(serve)
 app.command("generate-songs")(generate_songs)
 app.command("build")(build)
 app.command("inspect")(inspect)

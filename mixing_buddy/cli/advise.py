@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
+#: Exit code where the model was too unsure to advise, or not understood.
+ABSTAINED = 3
+
 
 def advise(
+    context: typer.Context,
     path: Annotated[
         Path,
         typer.Argument(
-            help="A mix (WAV, FLAC, Ogg or MP3), or a folder with bass, drums, other and vocals.",
+            help="A mix (WAV, FLAC, MP3, Ogg or AIFF), a folder of stems or tracks with any names, "
+            "or a project (REAPER's .rpp, or .dawproject).",
             show_default=False,
         ),
     ],
@@ -29,6 +34,73 @@ def advise(
         typer.Option(
             metavar="STEM=DB",
             help="Move a stem of the folder before listening, as in vocals=-9. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FILE=STEM",
+            help="Correct what a file was taken for, as in 'Take 3.wav=vocals'; FILE=skip leaves "
+            "it out. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    abstain_below: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="P",
+            help="Give no advice that is less likely than this; exit code 3 then.",
+        ),
+    ] = 0.0,
+    apply: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the corrected tracks and their mix there, in the files' own format.",
+            show_default=False,
+        ),
+    ] = None,
+    iterate: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Follow the advice and listen again, up to N times, until nothing is off.",
+        ),
+    ] = 0,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a page with levels, timeline and players.",
+            show_default=False,
+        ),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROJECT",
+            help="Write a copy of the project with the advised faders; nothing else changes in it.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a label track for Audacity: the answers, where they were heard.",
+            show_default=False,
+        ),
+    ] = None,
+    gains: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a table (CSV) of faders: track, stem, current, change and new level.",
             show_default=False,
         ),
     ] = None,
@@ -49,68 +121,138 @@ def advise(
     """Listen to a song and say which stem is too loud or too quiet, and by how much.
 
     The song is heard in windows of 10 s. Each window gets an answer for each stem taken as right,
-    and what explains the answers best is the advice on the song. Stems of a folder are summed as
-    they stand, so export them with your fader moves in.
+    and what explains the answers best is the advice on the song. Tracks are summed as they stand,
+    so export them with your fader moves in; which is which is guessed from their names and shown.
 
-    Example: mixing-buddy advise my-song/stems --anchor drums
+    Examples:
+
+    mixing-buddy advise my-song.mp3
+
+    mixing-buddy advise my-song/stems --anchor drums --html advice.html
+
+    mixing-buddy advise my-song/tracks --map "Take 3.wav=vocals" --map click.wav=skip
+
+    mixing-buddy advise my-song/stems --iterate 4 --apply my-song/advised
+
+    mixing-buddy advise my-song.wav --abstain-below 0.6 --json
+
+    mixing-buddy advise my-song.rpp --write my-song.advised.rpp
+
+    Exit codes: 0 advice was given (or nothing is off), 1 something about the files is wrong,
+    2 something about the options is, 3 the model is too unsure.
     """
+    from dataclasses import replace
+
+    from mixing_buddy.advising.exporting import check_free, export_song
+    from mixing_buddy.advising.inputs import open_song
+    from mixing_buddy.cli.advice_output import print_advice, print_export, print_tracks
     from mixing_buddy.cli.options import load_buddy, parse_faders
+    from mixing_buddy.cli.project_output import (
+        check_wanted_files,
+        print_project,
+        print_wanted_files,
+        write_wanted_files,
+    )
+    from mixing_buddy.errors import MixingBuddyError
+    from mixing_buddy.workstations.formats import is_project
+    from mixing_buddy.workstations.listening import open_project
 
     faders_db = parse_faders(fader or [])
+    heard = None
+    if is_project(path):
+        if apply is not None:
+            raise MixingBuddyError(f"{path} is a project: --write makes its copy, not --apply.")
+        heard = context.with_resource(
+            open_project(path, mapping=mapping or [], progress=not as_json)
+        )
+        song = replace(open_song(heard.folder), path=heard.project.path)
+    else:
+        song = open_song(path, mapping=mapping or [])
+    check_wanted_files(heard, song, write=write, labels=labels, gains=gains)
+    if song.is_mix and (apply is not None or iterate):
+        raise MixingBuddyError(
+            f"{path} is one file, in which no stem can be moved: --apply and --iterate need a "
+            "folder of stems."
+        )
+    if apply is not None:
+        check_free(apply)
+    if not as_json and heard is not None:
+        print_project(heard)
+    elif not as_json:
+        print_tracks(song)
     buddy = load_buddy(model, revision, batch_size)
-    advice = buddy.advise(path, anchor=anchor, faders_db=faders_db, progress=not as_json)
+
+    from mixing_buddy.advising.applying import add_gains, advised_change_db
+    from mixing_buddy.advising.reporting import is_abstained, to_json
+
+    def listen(gains_db):
+        return buddy.advise(
+            song,
+            anchor=anchor,
+            faders_db={stem: gain_db for stem, gain_db in gains_db.items() if gain_db},
+            with_confidence=True,
+            measure=True,
+            progress=not as_json,
+        )
+
+    iteration = None
+    if iterate:
+        from mixing_buddy.advising.iterating import iterate as listen_again
+
+        iteration = listen_again(
+            listen, max_changes=iterate, faders_db=faders_db, abstain_below=abstain_below
+        )
+        advice = iteration.steps[0].advice
+        gains_db = dict(iteration.gains_db)
+    else:
+        advice = listen(faders_db)
+        gains_db = add_gains(faders_db)
+        if not is_abstained(advice, abstain_below):
+            gains_db = add_gains(faders_db, advised_change_db(advice))
+    abstained = is_abstained(advice, abstain_below)
+    written = write_wanted_files(
+        heard,
+        song,
+        advice,
+        add_gains(faders_db) if abstained else gains_db,
+        faders_db=faders_db,
+        write=None if abstained else write,
+        labels=labels,
+        gains=gains,
+    )
+    export = None
+    if apply is not None and not abstained:
+        export = export_song(song, gains_db, apply, progress=not as_json)
+    if html is not None:
+        from mixing_buddy.advising.page import write_page
+
+        write_page(
+            song,
+            advice,
+            html,
+            faders_db=faders_db,
+            abstain_below=abstain_below,
+            iteration=iteration,
+        )
     if as_json:
         import json
 
-        typer.echo(json.dumps(advice.to_dict(), indent=2, ensure_ascii=False))
-    else:
-        _print_advice(path, faders_db, advice)
-
-
-def _print_advice(path: Path, faders_db: dict[str, float], advice) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    moved = ", ".join(f"{stem} {gain_db:+g} dB" for stem, gain_db in faders_db.items())
-    table = Table(title=f"{path}" + (f" with {moved}" if moved else ""), title_justify="left")
-    for column in ("window", "anchor", "stem", "fader", "advice"):
-        table.add_column(column)
-    for window in advice.windows:
-        end_s = window.start_s + window.duration_s
-        table.add_row(
-            f"{_clock(window.start_s)}-{_clock(end_s)}",
-            window.anchor,
-            window.advice.stem or "-",
-            _change(window.advice),
-            window.advice.text,
+        told = to_json(
+            song,
+            advice,
+            faders_db=faders_db,
+            abstain_below=abstain_below,
+            iteration=iteration and iteration.to_dict(),
+            applied=export and export.to_dict(),
+            project=written,
         )
-    console.print(table)
-    for note in advice.notes:
-        console.print(f"Note: {note}", markup=False)
-    console.print(
-        f"Whole song ({advice.num_agreeing} of {len(advice.windows)} answers agree): "
-        f"{advice.stem or 'no stem'}, {_change(advice)}",
-        markup=False,
-    )
-    console.print(advice.text, markup=False, style="bold")
-
-
-def _change(advice) -> str:
-    """Say a change as the engineer's hand would make it."""
-    if advice.direction is None:
-        return "not understood"
-    if advice.direction.value == "none":
-        return "leave as it is"
-    if advice.min_db is None:
-        return advice.direction.value
-    size = (
-        f"{advice.min_db:g}"
-        if advice.min_db == advice.max_db
-        else (f"{advice.min_db:g} to {advice.max_db:g}")
-    )
-    return f"{advice.direction.value} by {size} dB"
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_advice(song, faders_db, advice, abstain_below=abstain_below, iteration=iteration)
+        if export is not None:
+            print_export(export)
+        print_wanted_files(written, write=None if abstained else write, labels=labels, gains=gains)
+        if html is not None:
+            typer.echo(f"Page written to {html}.")
+    if abstained:
+        raise typer.Exit(ABSTAINED)

@@ -1,0 +1,168 @@
+"""Two versions of one song: how far their stems differ in level, by measurement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from mixing_buddy.advising.inputs import SongFiles, stream_stems
+from mixing_buddy.chunks import CHUNK_S, CHUNK_SAMPLES, MIN_STEM_DBFS
+from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.loudness import loudness_lufs, rms_dbfs
+from mixing_buddy.songs import SAMPLE_RATE
+from mixing_buddy.stems import STEMS
+
+
+@dataclass(frozen=True)
+class StemComparison:
+    """How a stem stands in my mix and in a reference, window by window.
+
+    Args:
+        stem: the stem.
+        windows_db: start in seconds of each window in which the stem and the anchor sound in both,
+            and what the fader in my mix would have to do there to stand as in the reference.
+        needed_db: the median of these, None where there is no such window.
+    """
+
+    stem: str
+    windows_db: tuple[tuple[float, float], ...]
+    needed_db: float | None
+
+    @property
+    def spread_db(self) -> float | None:
+        """Middle half of the windows, from its lower to its upper end; None for no windows."""
+        if not self.windows_db:
+            return None
+        low_db, high_db = np.percentile([value for _, value in self.windows_db], [25, 75])
+        return float(high_db - low_db)
+
+
+@dataclass(frozen=True)
+class SongComparison:
+    """My mix beside a reference balance of the same song, by measurement alone.
+
+    Args:
+        stems: each stem that sounds in both.
+        anchor: what levels are relative to; None for the median stem of each window.
+        num_windows: windows of 10 s that were compared.
+        mix_db: median difference in loudness of the whole mixes, mine minus the reference.
+        notes: what a user should know.
+    """
+
+    stems: tuple[StemComparison, ...]
+    anchor: str | None
+    num_windows: int
+    mix_db: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changes_db(self) -> dict[str, float]:
+        """What to move in my mix, by stem."""
+        return {each.stem: each.needed_db for each in self.stems if each.needed_db is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        stems = [
+            {
+                "stem": each.stem,
+                "needed_db": each.needed_db,
+                "spread_db": each.spread_db,
+                "windows": [{"start_s": start, "needed_db": db} for start, db in each.windows_db],
+            }
+            for each in self.stems
+        ]
+        return {
+            "anchor": self.anchor,
+            "num_windows": self.num_windows,
+            "mix_db": self.mix_db,
+            "stems": stems,
+            "notes": list(self.notes),
+        }
+
+
+def compare_songs(
+    mine: SongFiles, reference: SongFiles, *, anchor: str | None = None, progress: bool = False
+) -> SongComparison:
+    """Measure what to move in one version of a song to reach the balance of another.
+
+    Both are measured in the same windows of 10 s from the start, by BS.1770 on the mono sum of each
+    stem, in constant memory. In a window the difference of each stem is taken relative to the
+    anchor's, or without one to the median of the stems that sound; over the windows the median.
+
+    Args:
+        mine: a folder of tracks, from `open_song`.
+        reference: another one of the same song; names and numbers of tracks may differ.
+        anchor: the stem whose level is taken as right in both.
+        progress: show a progress bar.
+
+    Raises:
+        MixingBuddyError: one is a mix only, or there is no window in which stems can be compared.
+    """
+    for song in (mine, reference):
+        if song.is_mix:
+            raise MixingBuddyError(
+                f"{song.path} is one file: stems can only be measured where each is a file."
+            )
+    if anchor is not None and anchor not in STEMS:
+        raise MixingBuddyError(f"The anchor is {anchor!r}: choose one of {', '.join(STEMS)}.")
+    block_s = round(CHUNK_S)
+    pairs = zip(
+        stream_stems(mine, SAMPLE_RATE, block_s),
+        stream_stems(reference, SAMPLE_RATE, block_s),
+        strict=False,
+    )
+    total = math.ceil(min(mine.duration_s, reference.duration_s) / CHUNK_S)
+    found: dict[str, list[tuple[float, float]]] = {stem: [] for stem in STEMS}
+    mixes_db: list[float] = []
+    for index, (a, b) in enumerate(
+        tqdm(pairs, desc="Measuring", unit="window", total=total, disable=not progress)
+    ):
+        length = min(a.shape[1], b.shape[1])
+        if index > 0 and length < CHUNK_SAMPLES:
+            break
+        a, b = a[:, :length], b[:, :length]
+        gaps_db = _window_gaps_db(a, b)
+        if len(gaps_db) < 2 or (anchor is not None and anchor not in gaps_db):
+            continue
+        base_db = gaps_db[anchor] if anchor else median(gaps_db.values())
+        for stem, gap_db in gaps_db.items():
+            found[stem].append((index * CHUNK_S, gap_db - base_db))
+        mixes_db.append(
+            loudness_lufs(a.sum(axis=0), SAMPLE_RATE) - loudness_lufs(b.sum(axis=0), SAMPLE_RATE)
+        )
+    if not mixes_db:
+        what = f"{anchor} and another stem sound" if anchor else "two stems sound"
+        raise MixingBuddyError(
+            f"{mine.path} and {reference.path}: no window of {CHUNK_S:g} s in which {what} in both."
+        )
+    stems = tuple(
+        StemComparison(stem, tuple(values), median(db for _, db in values) if values else None)
+        for stem, values in found.items()
+    )
+    return SongComparison(
+        stems, anchor, len(mixes_db), median(mixes_db), tuple(_notes(mine, reference))
+    )
+
+
+def _window_gaps_db(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """How far each stem that sounds in both stands higher in B, in dB."""
+    return {
+        stem: loudness_lufs(there, SAMPLE_RATE) - loudness_lufs(here, SAMPLE_RATE)
+        for stem, here, there in zip(STEMS, a, b, strict=True)
+        if min(rms_dbfs(here), rms_dbfs(there)) > MIN_STEM_DBFS
+    }
+
+
+def _notes(mine: SongFiles, reference: SongFiles) -> list[str]:
+    notes = [*mine.notes, *reference.notes]
+    if abs(mine.duration_s - reference.duration_s) > 1.0:
+        notes.append(
+            f"The versions are {mine.duration_s:.1f} and {reference.duration_s:.1f} s long; they "
+            "are taken to start together, and what only one of them has is left out."
+        )
+    return notes

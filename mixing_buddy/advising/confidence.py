@@ -1,0 +1,91 @@
+"""How sure a model is of its advice on a whole song."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scipy.special import logsumexp
+
+from mixing_buddy.advice import Advice
+from mixing_buddy.advising.questions import list_questions
+from mixing_buddy.advising.ranking import Ranking, pool
+from mixing_buddy.advising.windows import Window
+from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.flaws import Direction
+
+if TYPE_CHECKING:
+    from mixing_buddy.advising.inference import MixingBuddy
+
+#: What the pooled log-probabilities of a song are multiplied by. The windows of a song say nearly
+#: the same, so their mean (1.0) is too modest a pool and their sum (one for each window) far too
+#: bold. Fitted to nano on generated validation songs by `benchmarks/song_confidence.py`.
+SHARPNESS = 1.25
+
+
+def rank_windows(
+    buddy: MixingBuddy, windows: Sequence[Window], *, anchor: str | None = None
+) -> Ranking:
+    """Rank every piece of advice on a song: the pool of what is thought of each window.
+
+    Args:
+        buddy: the model.
+        windows: from `read_windows`.
+        anchor: the stem whose level is taken as right; None asks with each in turn.
+
+    Raises:
+        MixingBuddyError: if no window has two stems to judge.
+    """
+    asked = list_questions(windows, anchor)
+    if not asked:
+        raise MixingBuddyError(
+            "No window in which two stems can be heard together, so there is no balance to judge."
+        )
+    return pool_song(rank_questions(buddy, asked))
+
+
+def rank_questions(buddy: MixingBuddy, asked: Sequence[tuple[Window, str]]) -> list[Ranking]:
+    """Rank every piece of advice on windows.
+
+    Args:
+        buddy: the model.
+        asked: windows, each with the anchor to ask with.
+    """
+    return buddy.rank(
+        [[window.clip] for window, _ in asked],
+        [stem for _, stem in asked],
+        stems=[window.audible_stems for window, _ in asked],
+    )
+
+
+def pool_song(rankings: Sequence[Ranking], *, sharpness: float = SHARPNESS) -> Ranking:
+    """Pool what is thought of a song's windows.
+
+    Args:
+        rankings: one for each window and anchor.
+        sharpness: what log-probabilities are multiplied by: 1 for their mean.
+
+    Returns:
+        A ranking whose `mass` is that of the mean.
+    """
+    pooled = pool(rankings)
+    total = logsumexp(pooled.log_probs)
+    sharp = (pooled.log_probs - total) * sharpness
+    return replace(pooled, log_probs=sharp - logsumexp(sharp) + total)
+
+
+def confidence_in(ranking: Ranking, advice: Advice) -> float | None:
+    """Posterior of advice: of its stem and direction, whatever the size.
+
+    Returns:
+        From 0 to 1; None where the advice was not understood.
+    """
+    if advice.direction is None:
+        return None
+    stem = None if advice.direction is Direction.NONE else advice.stem
+    return sum(
+        float(probability)
+        for candidate, probability in zip(ranking.candidates, ranking.posterior, strict=True)
+        if (candidate.stem, candidate.direction) == (stem, advice.direction)
+    )
