@@ -49,7 +49,7 @@ def load_buddy(model: str | None, revision: str | None, batch_size: int):
 def _without_collection() -> Iterator[None]:
     """Keep the garbage collector from looking through all that is imported again and again.
 
-    What the libraries make while they are imported stays anyhow; looking through it takes a quarter
+    What the libraries make while they are imported stays anyhow; looking through it takes a fifth
     of the time until a model is loaded.
     """
     was_enabled = gc.isenabled()
