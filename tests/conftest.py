@@ -6,11 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-
-from mixing_buddy.stems import STEMS
+import tiny
 
 # Nothing in the tests may wait for a network; read by the libraries when they are imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -40,8 +37,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def write_song() -> Callable[..., Path]:
-    """Function that writes a synthetic song; see `_write_song`."""
-    return _write_song
+    """Function that writes a synthetic song; see `tiny.write_song`."""
+    return tiny.write_song
 
 
 @pytest.fixture
@@ -49,82 +46,27 @@ def song_root(tmp_path: Path) -> Path:
     """A tiny source: two training songs and a test song of 20 s, all stems audible."""
     root = tmp_path / "tiny-songs"
     for index, place in enumerate(("train/Amber", "train/Basalt", "test/Coral")):
-        _write_song(root / place, duration_s=20.0, seed=index)
+        tiny.write_song(root / place, duration_s=20.0, seed=index)
     (root / "source.yaml").write_text("name: tiny\nlicence: CC0-1.0\n")
     return root
-
-
-def _write_song(
-    folder: Path,
-    *,
-    duration_s: float = 20.0,
-    sample_rate: int = 24_000,
-    num_channels: int = 1,
-    silent: tuple[str, ...] = (),
-    suffix: str = ".wav",
-    seed: int = 0,
-) -> Path:
-    """Write four stems of noise at about -25 dBFS RMS each, those in `silent` as zeros."""
-    rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    for stem in STEMS:
-        shape = (round(duration_s * sample_rate), num_channels)
-        samples = rng.normal(0.0, 0.0 if stem in silent else 0.056, shape).clip(-1.0, 1.0)
-        soundfile.write(folder / f"{stem}{suffix}", samples, sample_rate, subtype="PCM_16")
-    return folder
-
-
-def _tiny_buddy(**audio_config):
-    import torch
-
-    from mixing_buddy.presets import build_nano
-
-    torch.manual_seed(0)
-    small = {
-        "model_type": "hubert",
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "num_conv_pos_embeddings": 8,
-        "num_conv_pos_embedding_groups": 4,
-        "hidden_dropout": 0.0,
-        "attention_dropout": 0.0,
-        "activation_dropout": 0.0,
-    }
-    model, processor = build_nano(
-        audio_config={**small, **audio_config},
-        num_level_bands=16,
-        projector_hidden_sizes=[32],
-        projector_dropouts=[0.0],
-        level_loss_weight=0.05,
-    )
-    return model.eval(), processor
-
-
-_NANO_STRIDES = {
-    "conv_dim": [8, 8, 16],
-    "conv_kernel": [40, 16, 12],
-    "conv_stride": [20, 8, 6],
-}
 
 
 @pytest.fixture(scope="session")
 def tiny_buddy():
     """A tiny random model with nano's strides, in evaluation mode, and its processor."""
-    return _tiny_buddy(**_NANO_STRIDES)
+    return tiny.tiny_buddy(**tiny.NANO_STRIDES)
 
 
 @pytest.fixture
 def make_tiny_buddy():
     """Function that makes such a model anew, to be trained; takes fields of the encoder."""
-    return lambda **audio_config: _tiny_buddy(**{**_NANO_STRIDES, **audio_config})
+    return lambda **audio_config: tiny.tiny_buddy(**{**tiny.NANO_STRIDES, **audio_config})
 
 
 @pytest.fixture(scope="session")
 def tiny_mert_strides():
     """The same with MERT's strides."""
-    return _tiny_buddy(
+    return tiny.tiny_buddy(
         conv_dim=[8] * 7, conv_kernel=[10, 3, 3, 3, 3, 2, 2], conv_stride=[5, 2, 2, 2, 2, 2, 2]
     )
 

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from conftest import _NANO_STRIDES, _tiny_buddy
+from tiny import NANO_STRIDES, tiny_buddy
 from training_helpers import as_rendered, sample_rows
 
 #: Gradient accumulation to rows a step: the same rows a step in every way of training.
@@ -39,7 +39,7 @@ def train(output_dir, *, world_size, accumulation, dropout=0.0, resume=None, cal
     from mixing_buddy.collation import SFTCollator
     from mixing_buddy.training.sft import MixingBuddySFTTrainer
 
-    model, processor = _tiny_buddy(**_NANO_STRIDES)
+    model, processor = tiny_buddy(**NANO_STRIDES)
     model.config.level_loss_weight = 1.0
     for name, module in model.model.multi_modal_projector.named_modules():
         if name.startswith("layers.") and hasattr(module, "p"):
@@ -90,7 +90,7 @@ def streamed_uids(dataset, songs, output_dir, *, workers, num_rows):
             assert all(len(row["clips"]) == 1 for row in rows)
             return {"uids": [row["uid"] for row in rows]}
 
-    model, processor = _tiny_buddy(**_NANO_STRIDES)
+    model, processor = tiny_buddy(**NANO_STRIDES)
     data = DataArguments(dataset=[dataset], songs=[songs], streaming=True, shuffle_buffer=5)
     arguments = SFTConfig(
         output_dir=str(output_dir),

@@ -65,3 +65,12 @@ def test_different_lengths_are_said(tmp_path, write_song):
     found = compare_songs(long, short)
     assert found.num_windows == 2
     assert any("30.0 and 22.0 s" in note for note in found.notes)
+
+
+def test_a_stem_that_only_one_version_has_is_said(tmp_path, write_song):
+    reference = open_song(write_song(tmp_path / "song", duration_s=10.0))
+    folder = write_song(tmp_path / "mine", duration_s=10.0)
+    (folder / "vocals.wav").rename(folder / "Take 3.wav")
+    found = compare_songs(open_song(folder), reference)
+    assert "vocals" not in found.changes_db
+    assert any("Only the reference has a track taken as vocals" in note for note in found.notes)

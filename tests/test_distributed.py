@@ -32,14 +32,14 @@ ACCELERATE = sorted((REPOSITORY / "configs" / "accelerate").glob("*.yaml"))
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """A tiny dataset of 16 training rows, and its songs."""
-    from conftest import _write_song
+    from tiny import write_song
 
     from mixing_buddy.dataset_builder import MixingBuddyDatasetConfig
     from mixing_buddy.dataset_builder.building import build_dataset
 
     root = tmp_path_factory.mktemp("built")
     for index, place in enumerate(("train/Amber", "train/Basalt")):
-        _write_song(root / "songs" / place, duration_s=20.0, seed=index)
+        write_song(root / "songs" / place, duration_s=20.0, seed=index)
     (root / "songs" / "source.yaml").write_text("name: tiny\nlicence: CC0-1.0\n")
     config = MixingBuddyDatasetConfig(
         sources=(str(root / "songs"),), sampling="sample", samples_per_chunk=4

@@ -165,4 +165,12 @@ def _notes(mine: SongFiles, reference: SongFiles) -> list[str]:
             f"The versions are {mine.duration_s:.1f} and {reference.duration_s:.1f} s long; they "
             "are taken to start together, and what only one of them has is left out."
         )
+    for stem in STEMS:
+        has = [any(track.stem == stem for track in song.tracks) for song in (mine, reference)]
+        if has[0] != has[1]:
+            holder = "your version" if has[0] else "the reference"
+            notes.append(
+                f"Only {holder} has a track taken as {stem}, so {stem} can't be compared. "
+                "If a name was read wrongly, correct it with --map."
+            )
     return notes
