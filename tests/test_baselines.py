@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -21,7 +22,12 @@ from mixing_buddy.evaluation.baselines import (
     hear,
     verdict_text,
 )
-from mixing_buddy.evaluation.ceiling import BayesListener, LoudnessRule
+from mixing_buddy.evaluation.ceiling import (
+    BayesListener,
+    LoudnessRule,
+    boosted_listener,
+    logistic_listener,
+)
 from mixing_buddy.evaluation.levels import MEASURES, LevelMeter, flawed_levels
 from mixing_buddy.evaluation.verdicts import VERDICTS, decide, possible_verdicts, true_verdicts
 from mixing_buddy.flaws import FLAWS, Category
@@ -246,3 +252,11 @@ def test_the_command_prints_every_kind_of_baseline(song_root, tmp_path):
     assert list(reports) == list(BASELINES)
     # All these songs have the same balance.
     assert reports["ceiling"]["joint"] == 1.0
+
+
+@pytest.mark.parametrize("listener", [boosted_listener, logistic_listener])
+def test_a_missing_library_names_its_extra(listener, monkeypatch):
+    for name in ("sklearn", "sklearn.ensemble"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MixingBuddyError, match=r"mixing-buddy\[evaluation\]"):
+        listener()

@@ -23,6 +23,7 @@ import numpy as np
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.evaluation.levels import MEASURES
 from mixing_buddy.evaluation.verdicts import VERDICTS, possible_verdicts, true_verdicts
+from mixing_buddy.extras import import_extra
 from mixing_buddy.flaws import FLAWS, Category
 from mixing_buddy.stems import ADVISED_STEMS, STEMS
 
@@ -256,10 +257,9 @@ class LearntListener:
 
 def boosted_listener() -> LearntListener:
     """Gradient boosting on levels; of five settings, the best on generated validation songs."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
+    ensemble = import_extra("sklearn.ensemble", "evaluation")
     return LearntListener(
-        lambda: HistGradientBoostingClassifier(
+        lambda: ensemble.HistGradientBoostingClassifier(
             max_iter=100,
             learning_rate=0.05,
             max_leaf_nodes=6,
@@ -271,6 +271,7 @@ def boosted_listener() -> LearntListener:
 
 def logistic_listener() -> LearntListener:
     """Logistic regression on levels: what a plain linear model makes of them."""
+    import_extra("sklearn", "evaluation")
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -7,7 +7,6 @@ is right.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.evaluation.bootstrap import SongBootstrap
 from mixing_buddy.evaluation.grading import song_key
+from mixing_buddy.extras import import_extra
 
 #: Measures that need no model.
 MODEL_FREE: tuple[str, ...] = ("bleu", "rouge_l", "meteor")
@@ -156,15 +156,6 @@ def _check(
             raise MixingBuddyError(f"Answer {place}: give a list of one or more references.")
 
 
-def _library(name: str, extra: str):
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MixingBuddyError(
-            f'{name} is not installed: pip install "mixing-buddy[{extra}]".'
-        ) from error
-
-
 def _model(model: str | os.PathLike[str] | None, name: str) -> str:
     if model is None:
         raise MixingBuddyError(f"{name} needs a model: give {name}_model a folder or a Hub id.")
@@ -174,7 +165,7 @@ def _model(model: str | os.PathLike[str] | None, name: str) -> str:
 def _bleu_scorer():
     # Texts of fewer than four words have no 4-grams: without the effective order they score 0
     # against themselves.
-    return _library("sacrebleu", "text-metrics").BLEU(effective_order=True)
+    return import_extra("sacrebleu", "text-metrics").BLEU(effective_order=True)
 
 
 def _bleu(pairs: _Pairs) -> _Measure:
@@ -191,7 +182,7 @@ def _corpus_bleu(answers: Sequence[str], references: Sequence[Sequence[str]]) ->
 
 
 def _rouge_l(pairs: _Pairs) -> _Measure:
-    _library("rouge_score", "text-metrics")
+    import_extra("rouge_score", "text-metrics")
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
@@ -207,7 +198,7 @@ class _NoSynonyms:
 
 
 def _meteor(pairs: _Pairs) -> _Measure:
-    nltk = _library("nltk", "text-metrics")
+    nltk = import_extra("nltk", "text-metrics")
     from nltk.tokenize import wordpunct_tokenize as words
     from nltk.translate.meteor_score import single_meteor_score
 
@@ -224,7 +215,7 @@ def _meteor(pairs: _Pairs) -> _Measure:
 
 
 def _bert_score(pairs: _Pairs, model: str) -> _Measure:
-    library = _library("bert_score", "text-models")
+    library = import_extra("bert_score", "text-models")
     from bert_score.utils import model2layers
 
     layers = model2layers.get(model)
@@ -239,7 +230,7 @@ def _bert_score(pairs: _Pairs, model: str) -> _Measure:
 
 
 def _similarity(pairs: _Pairs, model: str) -> _Measure:
-    library = _library("sentence_transformers", "text-models")
+    library = import_extra("sentence_transformers", "text-models")
     encoder = _load(lambda: library.SentenceTransformer(model), model)
     texts = sorted({text for pair in pairs for text in pair})
     vectors = encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False)

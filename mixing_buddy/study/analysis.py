@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mixing_buddy.errors import StudyError
+from mixing_buddy.extras import import_extra
 from mixing_buddy.study.abx import LEVELS_DB, SIGNIFICANCE
 from mixing_buddy.study.crossed import CrossedBootstrap, percentiles
 from mixing_buddy.study.material import Study
@@ -186,7 +187,7 @@ def ordinal_alpha(ratings: pd.DataFrame, scale: tuple[str, ...]) -> float | None
         1 where all raters of an answer agree, 0 where they agree as by chance. None where no
         answer has two raters, or nobody ever gave another rating: there is nothing to tell then.
     """
-    import krippendorff
+    krippendorff = import_extra("krippendorff", "study")
 
     units = ratings.pivot_table(index="participant", columns=["item", "system"], values="value")
     shared = units.loc[:, units.notna().sum() > 1]
@@ -218,7 +219,7 @@ def annotator_agreement(
     Raises:
         StudyError: codes of more than two annotators.
     """
-    from sklearn.metrics import cohen_kappa_score
+    cohen_kappa_score = import_extra("sklearn.metrics", "study").cohen_kappa_score
 
     annotators = sorted(codes["annotator"].unique())
     if len(annotators) > 2:
@@ -244,7 +245,7 @@ def annotator_agreement(
 
 
 def _kappa_of_draw(one: np.ndarray, other: np.ndarray, drawn: np.ndarray) -> float:
-    from sklearn.metrics import cohen_kappa_score
+    cohen_kappa_score = import_extra("sklearn.metrics", "study").cohen_kappa_score
 
     one, other = one[drawn], other[drawn]
     if len(np.unique([one, other])) < 2:
