@@ -23,10 +23,10 @@ def main() -> None:
 
     from mixing_buddy.errors import MixingBuddyError
     from mixing_buddy.training.arguments import ModelArguments
-    from mixing_buddy.training.checks import check_launch, describe_run
     from mixing_buddy.training.distributed import start_run
     from mixing_buddy.training.dpo import PreferenceArguments, build_trainer
     from mixing_buddy.training.resuming import checkpoint_to_resume
+    from mixing_buddy.training.running import run
 
     parser = TrlParser((PreferenceArguments, DPOConfig, ModelArguments), description=__doc__)
     data_args, training_args, model_args = parser.parse_args_and_config()
@@ -36,12 +36,7 @@ def main() -> None:
         trainer = build_trainer(data_args, training_args, model_args)
     except MixingBuddyError as error:
         sys.exit(f"train_dpo.py: {error}")
-    warning = check_launch(training_args)
-    trainer.accelerator.print(describe_run(trainer), *([warning] if warning else []), sep="\n")
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(training_args.output_dir)
-    trainer.accelerator.print(f"Saved to {training_args.output_dir}.")
-    lock.release()
+    run(trainer, checkpoint, lock)
 
 
 if __name__ == "__main__":

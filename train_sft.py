@@ -34,10 +34,10 @@ def main() -> None:
         ModelArguments,
         ValidationArguments,
     )
-    from mixing_buddy.training.checks import check_launch, describe_run
     from mixing_buddy.training.distributed import start_run
     from mixing_buddy.training.dry_run import describe, dry_run_flags
     from mixing_buddy.training.resuming import checkpoint_to_resume
+    from mixing_buddy.training.running import run
     from mixing_buddy.training.sft import build_trainer
 
     parser = TrlParser(
@@ -63,12 +63,7 @@ def main() -> None:
         trainer = build_trainer(data_args, training_args, model_args, *options)
     except MixingBuddyError as error:
         sys.exit(f"train_sft.py: {error}")
-    warning = check_launch(training_args)
-    trainer.accelerator.print(describe_run(trainer), *([warning] if warning else []), sep="\n")
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(training_args.output_dir)
-    trainer.accelerator.print(f"Saved to {training_args.output_dir}.")
-    lock.release()
+    run(trainer, checkpoint, lock)
 
 
 if __name__ == "__main__":

@@ -136,15 +136,15 @@ def answer_rows(
     if out is not None:
         log = AnswerLog(out, {**(settings or {}), "rank": rank, "rows": digest_rows(rows)})
         known = log.known
-    todo = [place for place, row in enumerate(rows) if row["uid"] not in known]
-    num_resumed = len(rows) - len(todo)
+    unanswered = [place for place, row in enumerate(rows) if row["uid"] not in known]
+    num_resumed = len(rows) - len(unanswered)
     started_s = time.perf_counter()
-    if todo:
+    if unanswered:
         rendered = table.with_transform(transform)
         buddy = load_buddy()
         with tqdm(total=len(rows), initial=num_resumed, desc="Asking", unit="row") as bar:
-            for start in range(0, len(todo), buddy.batch_size):
-                places = todo[start : start + buddy.batch_size]
+            for start in range(0, len(unanswered), buddy.batch_size):
+                places = unanswered[start : start + buddy.batch_size]
                 batch = rendered[places]
                 lines = _ask(buddy, config, [rows[place] for place in places], batch, rank)
                 if log is None:
