@@ -7,20 +7,15 @@ from typing import Annotated
 
 import typer
 
+from mixing_buddy.cli.options import SongFolders
+
 
 def baselines(
     dataset: Annotated[
         str,
         typer.Argument(help="Folder that `mixing-buddy build` wrote.", show_default=False),
     ],
-    songs: Annotated[
-        list[str],
-        typer.Option(
-            metavar="[NAME=]FOLDER",
-            help="Folder of songs that the rows name; once for each source.",
-            show_default=False,
-        ),
-    ],
+    songs: SongFolders,
     train_dataset: Annotated[
         str | None,
         typer.Option(help="Dataset to learn from; the same by default.", show_default=False),

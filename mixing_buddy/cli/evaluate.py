@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mixing_buddy.cli.options import SongFolders
+
 
 def evaluate(
     dataset: Annotated[
@@ -15,14 +17,7 @@ def evaluate(
             help="Folder that `mixing-buddy build` wrote, or a Hub id.", show_default=False
         ),
     ],
-    songs: Annotated[
-        list[str],
-        typer.Option(
-            metavar="[NAME=]FOLDER",
-            help="Folder of songs that the rows name; once for each source.",
-            show_default=False,
-        ),
-    ],
+    songs: SongFolders,
     model: Annotated[
         str | None,
         typer.Option(help="Folder or Hub id; nano by default.", show_default=False),

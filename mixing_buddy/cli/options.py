@@ -5,8 +5,21 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
 
 from mixing_buddy.errors import MixingBuddyError
+
+#: Where the songs are that a dataset's rows name.
+SongFolders = Annotated[
+    list[str],
+    typer.Option(
+        metavar="[NAME=]FOLDER",
+        help="Folder of songs that the rows name; once for each source.",
+        show_default=False,
+    ),
+]
 
 
 def parse_faders(faders: Sequence[str]) -> dict[str, float]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mixing_buddy.cli.options import SongFolders
+
 study = typer.Typer(
     no_args_is_help=True, help="A listening study: people rate answers to mixes that they hear."
 )
@@ -31,14 +33,7 @@ def make(
     dataset: Annotated[
         str, typer.Option(help="Dataset that was answered: folder or Hub id.", show_default=False)
     ],
-    songs: Annotated[
-        list[str],
-        typer.Option(
-            metavar="[NAME=]FOLDER",
-            help="Folder of songs that the rows name; once for each source.",
-            show_default=False,
-        ),
-    ],
+    songs: SongFolders,
     out: Annotated[Path, typer.Option(help="Folder of the study.", show_default=False)],
     count: Annotated[int, typer.Option(min=1, help="How many items.")] = 40,
     per_participant: Annotated[
