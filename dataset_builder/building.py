@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -198,7 +199,11 @@ def _finish_all(missing, config, settings, workspace) -> Iterator[str | None]:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Let a worker end when its parent was killed; it would wait for work for ever."""
+    """Let a worker end when its parent was killed; it would wait for work for ever.
+
+    Ctrl-C is for the parent: workers finish the songs that they are at, which are kept.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:

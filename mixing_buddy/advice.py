@@ -6,12 +6,16 @@ states beat bare amounts, and the first of the best kind is the advice.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import fields as fields_of
+from typing import Any, Self
 
 from mixing_buddy.amounts import Amount
 from mixing_buddy.clauses import DETERMINERS, Clause, Event, Kind, Mention, read_clauses
+from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.flaws import Direction
 
 
@@ -37,6 +41,45 @@ class Advice:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""
         return asdict(self) | {"direction": self.direction and self.direction.value}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Make advice of what `to_dict` gave.
+
+        Raises:
+            MixingBuddyError: a field is unknown, missing or of a wrong kind.
+        """
+        if unknown := sorted(set(fields) - {field.name for field in fields_of(cls)}):
+            raise MixingBuddyError(f"This is no {cls.__name__}: unknown {', '.join(unknown)}.")
+        try:
+            return cls(**cls._read(fields))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise MixingBuddyError(f"This is no {cls.__name__}: {error}.") from error
+
+    def to_json(self) -> str:
+        """The fields as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Make advice of what `to_json` gave.
+
+        Raises:
+            MixingBuddyError: as `from_dict`, or the text is no JSON object.
+        """
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise MixingBuddyError(f"This is no {cls.__name__}: {error}.") from error
+        if not isinstance(fields, dict):
+            raise MixingBuddyError(f"This is no {cls.__name__}: a JSON object was expected.")
+        return cls.from_dict(fields)
+
+    @classmethod
+    def _read(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn JSON types back into those of the fields."""
+        direction = fields.get("direction")
+        return {**fields, "direction": None if direction is None else Direction(direction)}
 
 
 def parse_advice(text: str) -> Advice:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from mixing_buddy.errors import AudioError
+from mixing_buddy.errors import AudioError, OutputError
+from mixing_buddy.files import hidden_prefix, refusing
 
 #: Size fields that writers of a stream leave where they could not know the length.
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
+
+#: Sample rates in Hz that any converter works at; others stand in damaged headers, and would make
+#: filters and blocks of any size.
+_MIN_SAMPLE_RATE, _MAX_SAMPLE_RATE = 1_000, 1_000_000
 
 
 def read_audio(
@@ -36,12 +43,12 @@ def read_audio(
             or infinite samples, or ends before the part that was asked for.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"{path}: there is no such file.")
+    _check_is_file(path)
     _check_wav_is_complete(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(sound_name(path)) as file:
             sample_rate, total = file.samplerate, file.frames
+            _check_sample_rate(path, sample_rate)
             start = round(start_s * sample_rate)
             count = total - start if duration_s is None else round(duration_s * sample_rate)
             if total == 0:
@@ -59,6 +66,10 @@ def read_audio(
         raise AudioError(
             f"{path}: the file can't be decoded ({error.error_string}) It is truncated, damaged "
             "or no audio: export or copy it again."
+        ) from error
+    except MemoryError as error:
+        raise AudioError(
+            f"{path}: its header promises {total} samples a channel, which don't fit into memory."
         ) from error
     if len(frames) < count:
         raise AudioError(
@@ -84,11 +95,10 @@ def audio_info(path: str | os.PathLike[str]) -> tuple[int, int]:
         AudioError: the file is missing, unreadable or empty.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"{path}: there is no such file.")
+    _check_is_file(path)
     _check_wav_is_complete(path)
     try:
-        info = soundfile.info(path)
+        info = soundfile.info(sound_name(path))
     except soundfile.LibsndfileError as error:
         raise AudioError(
             f"{path}: the file can't be opened as audio ({error.error_string}) "
@@ -96,6 +106,7 @@ def audio_info(path: str | os.PathLike[str]) -> tuple[int, int]:
         ) from error
     if info.frames == 0:
         raise AudioError(f"{path}: the file holds no samples (zero length). Export it again.")
+    _check_sample_rate(path, info.samplerate)
     return info.frames, info.samplerate
 
 
@@ -116,6 +127,7 @@ def write_audio(
     Raises:
         AudioError: another suffix or subtype, samples that are not finite, or samples beyond
             full scale in an integer format (nothing is ever clipped or normalised unasked).
+        OutputError: nothing can be written there.
     """
     path = Path(path)
     file_format = path.suffix.lower().lstrip(".").upper()
@@ -135,22 +147,48 @@ def write_audio(
             f"{path}: the audio peaks at {20 * math.log10(peak):+.1f} dBFS and would clip in an "
             "integer file: write a .wav (float), or scale every stem of the song alike."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        if subtype == "FLOAT":
-            from scipy.io import wavfile
+    with refusing_sound(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path))
+        os.close(handle)
+        try:
+            if subtype == "FLOAT":
+                from scipy.io import wavfile
 
-            # Not by libsndfile: it stamps the time of writing into float files (PEAK chunk).
-            wavfile.write(temporary, sample_rate, frames)
-        else:
-            soundfile.write(temporary, frames, sample_rate, format=file_format, subtype=subtype)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+                # Not by libsndfile: it stamps the time of writing into float files (PEAK chunk).
+                wavfile.write(temporary, sample_rate, frames)
+            else:
+                soundfile.write(temporary, frames, sample_rate, format=file_format, subtype=subtype)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def refusing_sound(path: Path) -> Iterator[None]:
+    """Say of a sound that can't be written which one it is, as `mixing_buddy.files.refusing` does.
+
+    Raises:
+        OutputError: the system or libsndfile refused to write in the block.
+    """
+    try:
+        with refusing(path):
+            yield
+    # soundfile asserts that all frames were written, which they are not on a full disk.
+    except (soundfile.LibsndfileError, AssertionError) as error:
+        raise OutputError(
+            f"{path}: can't be written ({error or 'the disk is full'}). Choose another place, or "
+            "make room there."
+        ) from error
+
+
+def sound_name(path: str | os.PathLike[str]) -> str | bytes:
+    """A file's name as soundfile takes it, whatever bytes it is made of.
+
+    As text it refuses names that are no UTF-8, such as those out of archives of other systems.
+    """
+    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
 
 
 def to_mono(audio: np.ndarray) -> np.ndarray:
@@ -204,6 +242,23 @@ def resample(audio: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     finally:
         torch.set_num_threads(num_threads)
     return resampled.numpy()
+
+
+def _check_is_file(path: Path) -> None:
+    """Raise unless there is a file: a pipe or a device would be waited for, or read for ever."""
+    if path.is_file():
+        return
+    if path.exists():
+        raise AudioError(f"{path}: this is no file: a folder, a pipe or a device can't be read.")
+    raise AudioError(f"{path}: there is no such file.")
+
+
+def _check_sample_rate(path: Path, sample_rate: int) -> None:
+    if not _MIN_SAMPLE_RATE <= sample_rate <= _MAX_SAMPLE_RATE:
+        raise AudioError(
+            f"{path}: its header says {sample_rate} Hz, which no sound has: it is damaged. Export "
+            "or copy it again."
+        )
 
 
 def _check_wav_is_complete(path: Path) -> None:

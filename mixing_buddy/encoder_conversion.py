@@ -64,6 +64,12 @@ def convert_encoder(audio: str, out: str | Path | None = None, *, revision: str 
         raise AssemblyError(
             f"{weights_file} holds more than tensors, so it was not loaded: {error}"
         ) from error
+    except (RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+        raise AssemblyError(
+            f"{weights_file} can't be read ({error}): it is truncated or damaged. Get it again."
+        ) from error
+    if not isinstance(state, dict):
+        raise AssemblyError(f"{weights_file} holds no named tensors; not a model's weights.")
     not_tensors = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
     if not_tensors:
         raise AssemblyError(

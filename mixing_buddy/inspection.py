@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 
+from mixing_buddy.files import write_whole
 from mixing_buddy.labels import decode_labels
 from mixing_buddy.loudness import db_to_gain, loudness_lufs, rms_dbfs
 from mixing_buddy.plotting import new_figure, to_png
 from mixing_buddy.rendering import RenderTransform, parse_sources, render
-from mixing_buddy.rows import list_configs, spread
+from mixing_buddy.rows import list_configs, open_splits, spread
 from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.stems import STEMS
 
@@ -74,10 +75,13 @@ def inspect_dataset(dataset: str, songs: Sequence[str], *, num_examples: int = 3
 
     Returns:
         One entry for each config of the dataset.
+
+    Raises:
+        RecipeError: there is no such dataset, or it is damaged.
     """
     transform = RenderTransform(parse_sources(songs)) if songs else None
     return [
-        _inspect_mode(name, load_dataset(dataset, name), transform, num_examples)
+        _inspect_mode(name, open_splits(dataset, name), transform, num_examples)
         for name in list_configs(dataset)
     ]
 
@@ -89,6 +93,9 @@ def write_page(title: str, pages: Sequence[ModePage], out: Path) -> None:
         title: heading.
         pages: from `inspect_dataset`.
         out: HTML file; it needs no other.
+
+    Raises:
+        OutputError: the file can't be written.
     """
     from jinja2 import Environment
 
@@ -96,10 +103,7 @@ def write_page(title: str, pages: Sequence[ModePage], out: Path) -> None:
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         source
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    temporary.write_text(template.render(title=title, pages=pages), encoding="utf-8")
-    temporary.replace(out)
+    write_whole(out, template.render(title=title, pages=pages))
 
 
 def _inspect_mode(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import datasets
@@ -13,6 +14,9 @@ from mixing_buddy.errors import RecipeError
 
 #: Rows that `stream_rows` shuffles among: those of about 300 chunks in an enumeration.
 SHUFFLE_BUFFER_ROWS = 10_000
+
+#: What every row is made of, whatever its config.
+_COLUMNS = ("uid", "source", "split", "song", "start_s", "duration_s", "instruction")
 
 # Rows that are rendered at once; large enough to hide the cost of a call, small in memory.
 _RENDERED_ROWS = 8
@@ -30,14 +34,30 @@ def open_rows(
         streaming: read rows as they are asked for, without a copy on disk.
 
     Raises:
-        RecipeError: there is no such dataset, config or split.
+        RecipeError: there is no such dataset, config or split, or it is damaged.
     """
-    try:
-        return datasets.load_dataset(str(dataset), config, split=split, streaming=streaming)
-    except (FileNotFoundError, ValueError, ConnectionError) as error:
-        raise RecipeError(
-            f"{dataset}: {config}, split {split!r} can't be opened: {error}"
-        ) from error
+    where = f"{dataset}: {config}, split {split!r}"
+    with _refusing(where):
+        rows = datasets.load_dataset(str(dataset), config, split=split, streaming=streaming)
+    _check_columns(rows, where)
+    return rows
+
+
+def open_splits(dataset: str | os.PathLike[str], config: str) -> datasets.DatasetDict:
+    """Open all splits of a dataset.
+
+    Args:
+        dataset: folder that ``mixing-buddy build`` wrote, or a Hub id.
+        config: name of its config.
+
+    Raises:
+        RecipeError: there is no such dataset or config, or it is damaged.
+    """
+    with _refusing(f"{dataset}: {config}"):
+        splits = datasets.load_dataset(str(dataset), config)
+    for split, rows in splits.items():
+        _check_columns(rows, f"{dataset}: {config}, split {split!r}")
+    return splits
 
 
 def stream_rows(
@@ -87,10 +107,8 @@ def list_configs(dataset: str | os.PathLike[str]) -> list[str]:
     Raises:
         RecipeError: there is no such dataset.
     """
-    try:
+    with _refusing(f"{dataset}"):
         return datasets.get_dataset_config_names(str(dataset))
-    except (FileNotFoundError, ValueError, ConnectionError) as error:
-        raise RecipeError(f"{dataset} can't be opened: {error}") from error
 
 
 def spread(rows: datasets.Dataset, count: int | None) -> datasets.Dataset:
@@ -98,3 +116,22 @@ def spread(rows: datasets.Dataset, count: int | None) -> datasets.Dataset:
     if count is None or count >= len(rows):
         return rows
     return rows.select([index * len(rows) // count for index in range(count)])
+
+
+@contextlib.contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
+        # That rows could not be made says nothing; what came of the file does.
+        raise RecipeError(f"{where} can't be opened: {error.__cause__ or error}") from error
+
+
+def _check_columns(rows: datasets.Dataset | datasets.IterableDataset, where: str) -> None:
+    # A stream may not know its columns before it is read.
+    missing = [column for column in _COLUMNS if column not in (rows.column_names or _COLUMNS)]
+    if missing:
+        raise RecipeError(
+            f"{where} has no column {', '.join(missing)}: it is no dataset that `mixing-buddy "
+            "build` wrote."
+        )

@@ -95,7 +95,7 @@ def read_source(root: str | os.PathLike[str]) -> Source:
     Raises:
         SongError: there is no such folder, or its `source.yaml` is malformed.
     """
-    root = Path(root).expanduser().resolve()
+    root = _real_path(root)
     if not root.is_dir():
         raise SongError(f"{root}: there is no such folder of songs.")
     description = {}
@@ -103,7 +103,7 @@ def read_source(root: str | os.PathLike[str]) -> Source:
     if file.is_file():
         try:
             description = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise SongError(f"{file}: not valid YAML: {error}") from error
         if not _is_description(description):
             raise SongError(
@@ -186,7 +186,7 @@ def load_song_folder(folder: str | os.PathLike[str]) -> Song:
     Raises:
         SongError: there is no such folder, or its stems can't be used.
     """
-    folder = Path(folder).expanduser().resolve()
+    folder = _real_path(folder)
     if not folder.is_dir():
         raise SongError(f"{folder}: there is no such folder.")
     source = Source(folder.parent.name, folder.parent, "unknown")
@@ -227,6 +227,11 @@ def load_stems(song: Song, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     if not stacked.any():
         raise SongError(f"{song.folder}: all four stems are silent. Export the stems again.")
     return stacked
+
+
+def _real_path(path: str | os.PathLike[str]) -> Path:
+    # Not by `Path`'s own methods, which raise at links in a circle and at unknown users' homes.
+    return Path(os.path.realpath(os.path.expanduser(path)))
 
 
 def _is_description(description: object) -> bool:

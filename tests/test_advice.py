@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixing_buddy.advice import Advice, parse_advice, parse_changes
+from mixing_buddy.advising.combining import SongAdvice, WindowAdvice, WindowLevels
+from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.flaws import Direction
+from mixing_buddy.stems import STEMS
 
 RAISE, LOWER, NONE = Direction.RAISE, Direction.LOWER, Direction.NONE
 
@@ -199,3 +202,62 @@ def test_answers_of_a_published_dataset_parse_back(shared_dir):
         if (advice.stem, advice.direction, advice.min_db, advice.max_db) != expected:
             wrong.append(row["ground_truth"])
     assert rows and not wrong
+
+
+ADVICE = st.builds(
+    Advice,
+    text=st.text(),
+    stem=st.none() | st.text(),
+    direction=st.none() | st.sampled_from(Direction),
+    min_db=st.none() | st.floats(0, 60),
+    max_db=st.none() | st.floats(0, 60),
+)
+MOMENT = {"start_s": st.floats(0, 7200), "duration_s": st.floats(0, 10)}
+STEM = st.sampled_from(STEMS)
+SONG_ADVICE = st.builds(
+    SongAdvice,
+    text=st.text(),
+    direction=st.none() | st.sampled_from(Direction),
+    windows=st.lists(
+        st.builds(WindowAdvice, **MOMENT, anchor=STEM, stems=st.tuples(STEM, STEM), advice=ADVICE),
+        max_size=3,
+    ).map(tuple),
+    notes=st.lists(st.text(), max_size=2).map(tuple),
+    confidence=st.none() | st.floats(0, 1),
+    levels=st.lists(
+        st.builds(
+            WindowLevels, **MOMENT, lufs=st.dictionaries(STEM, st.floats(-70, 0), max_size=2)
+        ),
+        max_size=2,
+    ).map(tuple),
+)
+
+
+@given(ADVICE | SONG_ADVICE)
+def test_saved_advice_is_the_advice_loaded(advice):
+    kind = type(advice)
+    assert kind.from_dict(advice.to_dict()) == advice
+    assert kind.from_json(advice.to_json()) == advice
+    assert "\n" not in advice.to_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no Advice"),
+        ("[1]", "a JSON object was expected"),
+        ("{}", "text"),
+        ('{"text": "", "loudness": 1}', "unknown loudness"),
+        ('{"text": "", "direction": "sideways"}', "sideways"),
+    ],
+)
+def test_what_is_no_advice_is_told(text, message):
+    with pytest.raises(MixingBuddyError, match=message):
+        Advice.from_json(text)
+
+
+def test_what_is_no_advice_on_a_song_is_told():
+    with pytest.raises(MixingBuddyError, match="no SongAdvice"):
+        SongAdvice.from_dict({"text": "", "windows": [{"start_s": 0.0}]})
+    with pytest.raises(MixingBuddyError, match="no SongAdvice"):
+        SongAdvice.from_dict({"text": "", "levels": 3})

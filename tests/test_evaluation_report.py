@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from mixing_buddy.evaluation.answering import Answered, answer_rows
 from mixing_buddy.evaluation.comparing import Beside, ask_baselines
 from mixing_buddy.evaluation.report_page import as_html, as_markdown
 from mixing_buddy.evaluation.reports import build_report, results_blocks, write_report
+from mixing_buddy.evaluation.text_report import TextSettings
 from mixing_buddy.labels import decode_labels
+from mixing_buddy.publishing.results import Result, to_model_index
 from mixing_buddy.rendering import render_recipe
 from mixing_buddy.stems import STEMS
 
@@ -236,3 +239,83 @@ def test_results_blocks_are_what_the_hub_reads(built):
         "differential_error_db",
         round(report["error_db"], 2),
     )
+
+
+@pytest.fixture
+def text_libraries():
+    for name in ("sacrebleu", "rouge_score", "nltk"):
+        pytest.importorskip(name)
+
+
+@pytest.mark.usefixtures("text_libraries")
+@pytest.mark.parametrize("config", ["single_mix", "differential"])
+def test_text_metrics_stand_beside_those_of_baselines(built, song_root, config):
+    rows = rows_of(built, config)
+    answers = [row["response"] for row in rows]
+    answers[0] = "I can't say."
+    beside = ask_baselines(rows, config, built, [str(song_root)])
+    answered, run = Answered(rows, answers, None, 0, 0.0), run_of(config)
+    plain = build_report(answered, run, beside=beside)
+    report = build_report(answered, run, beside=beside, text_settings=TextSettings())
+    assert report["references"] == {"num_rows": 0, "per_row": 1}
+    for sums in (report, *report["baselines"].values()):
+        assert set(sums["text"]) == set(sums["intervals"]["text"]) == {"bleu", "rouge_l", "meteor"}
+    bleu = report["text"]["bleu"]
+    # One of twelve answers is wrong, the others are their references.
+    assert bleu["right"] == pytest.approx(100)
+    assert bleu["wrong"] < 50
+    assert bleu["best_of"] == pytest.approx((11 * 100 + bleu["wrong"]) / 12)
+    assert report["baselines"]["oracle"]["text"]["bleu"]["best_of"] == pytest.approx(100)
+    assert report["baselines"]["oracle"]["text"]["bleu"]["wrong"] is None
+    assert json.loads(json.dumps(report)) == report
+    for page in (as_markdown(report), as_html(report, [])):
+        assert all(name in page for name in ("BLEU (of 100)", "METEOR (of 1)", "no references"))
+    assert "BLEU" not in as_markdown(plain) + as_html(plain, [])
+    # A model card names them; the Hub's table ranks models by being right.
+    named = {each.metric_name for each in to_model_index([Result("someone/tiny", report)])}
+    assert "BLEU, nearest reference (of 100)" in named
+    assert results_blocks(report, "someone/tiny") == results_blocks(plain, "someone/tiny")
+
+
+@pytest.mark.usefixtures("text_libraries")
+def test_of_several_references_the_nearest_and_the_mean_are_shown(built):
+    rows = rows_of(built, "single_mix")
+    for row in rows[1:]:
+        row["references"] = ["Nothing of the sort.", row["response"]]
+    answered = Answered(rows, [row["response"] for row in rows], None, 0, 0.0)
+    report = build_report(answered, run_of("single_mix"), text_settings=TextSettings())
+    assert report["references"] == {"num_rows": 11, "per_row": 23 / 12}
+    assert report["text"]["rouge_l"]["best_of"] == 1 > report["text"]["rouge_l"]["mean_of"]
+    markdown = as_markdown(report)
+    assert "mean of references" in markdown
+    assert "11 of 12 rows have references" in markdown
+
+
+@pytest.mark.usefixtures("text_libraries")
+def test_text_metrics_are_added_to_a_finished_run(built, song_root, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from mixing_buddy.cli import app
+
+    def evaluate(*options):
+        words = ["evaluate", built, "--songs", str(song_root), "--no-baselines"]
+        return CliRunner().invoke(app, [*words, "--out", str(tmp_path / "run"), *options])
+
+    oracle = Oracle(built, song_root, "single_mix")
+    monkeypatch.setattr("mixing_buddy.cli.options.load_buddy", lambda *_, **__: oracle)
+    # What is missing is said before anything is asked.
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sacrebleu", None)
+        assert "[text-metrics]" in str(evaluate("--text-metrics").exception)
+    assert "--text-metrics" in str(evaluate("--similarity-model", "nowhere").exception)
+    assert not (tmp_path / "run").exists()
+
+    assert evaluate().exit_code == 0
+    first = json.loads((tmp_path / "run" / "report.json").read_text())
+    monkeypatch.setattr("mixing_buddy.cli.options.load_buddy", never)
+    done = evaluate("--text-metrics")
+    assert done.exit_code == 0, done.output
+    second = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert "text" not in first
+    assert second["text"]["bleu"]["best_of"] == pytest.approx(100)
+    assert second["by"] == first["by"]

@@ -1,14 +1,22 @@
 """Listening to real and synthetic songs through the library."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
+from typer.testing import CliRunner
 
 from mixing_buddy.advice import Advice
+from mixing_buddy.advising.combining import SongAdvice, combine
+from mixing_buddy.advising.comparing import SongComparison
+from mixing_buddy.advising.confidence import rank_questions
 from mixing_buddy.advising.inference import MixingBuddy
+from mixing_buddy.advising.questions import list_questions, word_question
 from mixing_buddy.advising.windows import read_windows
+from mixing_buddy.cli import app
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.flaws import Direction
 from mixing_buddy.songs import SAMPLE_RATE, load_song_folder, load_stems
@@ -79,6 +87,161 @@ def test_batch_size_changes_no_answer(nano):
     together = nano.answer(clips, questions)
     alone = [nano.answer([clip], [ask])[0] for clip, ask in zip(clips, questions, strict=True)]
     assert together == alone
+
+
+@pytest.fixture
+def songs(tmp_path, write_song) -> list[Path]:
+    """Three songs of different lengths."""
+    folder = tmp_path / "songs"
+    return [
+        write_song(folder / name, duration_s=duration_s, seed=seed)
+        for seed, (name, duration_s) in enumerate([("a", 20.0), ("b/deep", 7.0), ("c", 31.0)])
+    ]
+
+
+@pytest.mark.parametrize("words", [None, "The singer drowns. What would you do?"])
+def test_windows_asked_about_together_get_the_answers_of_clips_asked_alone(nano, words):
+    asked = list_questions(read_windows(EXAMPLE, faders_db={"vocals": -6.0}))
+    found = nano.ask(asked, question=words, with_ranking=True)
+    answers = nano.answer(
+        [[window.clip] for window, _ in asked],
+        [word_question(window, stem, words) for window, stem in asked],
+        silent_stems=[set(STEMS) - set(window.audible_stems) for window, _ in asked],
+    )
+    assert [answer.advice.text for answer, _ in found] == answers
+    for (_, ranking), expected in zip(found, rank_questions(nano, asked), strict=True):
+        np.testing.assert_allclose(ranking.log_probs, expected.log_probs, atol=1e-3)
+
+
+def test_each_window_is_encoded_once(nano, monkeypatch):
+    counts = []
+    encode = nano.model.model.encode
+
+    def counted(values, *arguments):
+        counts.append(len(values))
+        return encode(values, *arguments)
+
+    monkeypatch.setattr(nano.model.model, "encode", counted)
+    monkeypatch.setattr(nano, "batch_size", 4)
+    asked = len(nano.advise(EXAMPLE, with_confidence=True).windows)
+    assert sum(counts) == len(read_windows(EXAMPLE)) < asked
+
+
+def test_a_question_may_not_hold_the_mark_of_a_clip(nano):
+    with pytest.raises(MixingBuddyError, match="leave it out"):
+        nano.advise(EXAMPLE, question=f"What of {nano.processor.audio_token}?")
+
+
+def _without_figures(advice: SongAdvice) -> dict:
+    figures = ("confidence", "balanced_probability")
+    return {name: value for name, value in advice.to_dict().items() if name not in figures}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_many_songs_get_the_advice_of_each_alone(nano, songs, monkeypatch, batch_size):
+    alone = [nano.advise(song, with_confidence=True, measure=True) for song in songs]
+    monkeypatch.setattr(nano, "batch_size", batch_size)
+    bad = [songs[0].parent / "absent", songs[0].parent]
+    given = [songs[0], bad[0], *songs[1:], bad[1]]
+    results = list(nano.advise_many(given, with_confidence=True, measure=True))
+    assert [result.path for result in results] == given
+    assert "no such file" in str(results[1].error) and "no audio files" in str(results[-1].error)
+    good = [result for result in results if result.error is None]
+    for result, expected in zip(good, alone, strict=True):
+        assert _without_figures(result.advice) == _without_figures(expected)
+        assert result.advice.confidence == pytest.approx(expected.confidence, abs=1e-5)
+        assert SongAdvice.from_json(result.advice.to_json()) == result.advice
+
+
+def test_a_song_that_breaks_in_the_middle_takes_no_other_with_it(nano, songs):
+    path = songs[2] / "bass.wav"
+    audio, sample_rate = soundfile.read(path, dtype="float32")
+    audio[-sample_rate:] = np.nan
+    soundfile.write(path, audio, sample_rate, subtype="FLOAT")
+    results = list(nano.advise_many([songs[0], songs[2], songs[1]]))
+    assert ["NaN" in str(result.error) for result in results] == [False, True, False]
+    assert results[2].advice == nano.advise(songs[1])
+
+
+def test_an_option_that_is_wrong_for_all_songs_raises(nano, songs):
+    with pytest.raises(MixingBuddyError, match="choose one of"):
+        list(nano.advise_many(songs, anchor="other"))
+
+
+def test_windows_come_as_they_are_done(nano, songs, monkeypatch):
+    monkeypatch.setattr(nano, "batch_size", 1)
+    heard = nano.listen(songs[2])
+    first = next(heard)
+    assert first.start_s == 0.0
+    assert combine([first, *heard]) == nano.advise(songs[2])
+
+
+def test_compare_and_apply_undo_a_flaw(nano, songs, tmp_path):
+    advice = Advice("Raise the vocals.", "vocals", Direction.RAISE, 3.0, 6.0)
+    export = nano.apply(songs[0], advice, tmp_path / "out")
+    compared = nano.compare(songs[0], export.folder, anchor="drums")
+    assert isinstance(compared, SongComparison)
+    assert compared.changes_db["vocals"] == pytest.approx(4.5, abs=0.05)
+    inferred = nano.compare(songs[0] / "bass.wav", songs[0])
+    assert inferred.reference == nano.advise(songs[0], with_confidence=True, measure=True)
+
+
+def test_half_precision_on_the_device_that_was_named():
+    buddy = MixingBuddy.from_pretrained(device="cpu", dtype="bfloat16")
+    assert buddy.model.dtype is torch.bfloat16 and buddy.model.device.type == "cpu"
+    assert buddy.advise(EXAMPLE, with_confidence=True).direction is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "gramophone"}, "choose auto, cpu"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"dtype": "int8"}, "bfloat16"),
+        ({"quantization": "nf3"}, "nf4"),
+    ],
+)
+def test_devices_and_precisions_that_are_none_are_told(settings, message):
+    with pytest.raises(MixingBuddyError, match=message):
+        MixingBuddy.from_pretrained(**settings)
+
+
+def test_quantised_weights_without_their_library_are_told(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MixingBuddyError, match="need bitsandbytes"):
+        MixingBuddy.from_pretrained(quantization="nf4")
+
+
+def test_a_folder_of_songs_gets_a_line_each_and_goes_on(songs, tmp_path):
+    folder, out = songs[0].parent, tmp_path / "advice.jsonl"
+    (folder / "broken.wav").write_bytes(b"RIFF")
+
+    def run(*more: str):
+        return CliRunner().invoke(app, ["advise", str(folder), "--batch", str(out), *more])
+
+    def rows() -> list[dict]:
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    first = run()
+    assert first.exit_code == 1 and "3 of 4 songs" in first.output
+    told = {row["song_path"]: row for row in rows()}
+    assert set(told) == {str(folder / "broken.wav"), *map(str, songs)}
+    assert "error" in told[str(folder / "broken.wav")]
+    assert told[str(songs[0])]["schema"] == "mixing-buddy/advice"
+    # Broken off in the middle of a line, after one song.
+    kept = next(line for line in out.read_text().splitlines() if str(songs[1]) in line)
+    out.write_text(kept + "\n" + kept[:40])
+    (folder / "broken.wav").unlink()
+    again = run()
+    assert again.exit_code == 0, again.output
+    assert out.read_text().startswith(kept + "\n")
+    assert sorted(row["song_path"] for row in rows()) == sorted(map(str, songs))
+    before = out.read_bytes()
+    assert run().exit_code == 0 and out.read_bytes() == before
+    assert "other settings (anchor)" in str(run("--anchor", "drums").exception)
+    assert run("--json").exit_code == 2
+    out.write_text("no advice\n")
+    assert "this is no advice" in str(run().exception) and out.read_text() == "no advice\n"
 
 
 def test_a_short_song_is_padded_and_says_so(nano, shared_dir):

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.evaluation import text_metrics as module
-from mixing_buddy.evaluation.text_metrics import MODEL_FREE, compare_rows, text_metrics
+from mixing_buddy.evaluation.text_metrics import (
+    MODEL_FREE,
+    compare_rows,
+    compare_systems,
+    row_references,
+    text_metrics,
+)
 
 for library in ("sacrebleu", "rouge_score", "nltk"):
     pytest.importorskip(library)
@@ -97,6 +103,22 @@ def test_rows_bring_their_references_and_songs():
     assert found["intervals"]["best_of"] == [1, 1]
 
 
+def test_rows_without_references_have_their_response():
+    rows = [{"references": [RIGHT, OTHER]}, {"references": []}, {"references": None}, {}]
+    found = row_references([{"response": FAR, **row} for row in rows])
+    assert found == [[RIGHT, OTHER], [FAR], [FAR], [FAR]]
+
+
+def test_systems_score_together_as_they_do_alone():
+    systems = {"one": [RIGHT, FAR, OTHER], "other": [OTHER, FAR, ""]}
+    references = [[RIGHT, OTHER], [RIGHT], [FAR, OTHER]]
+    found = compare_systems(systems, references, songs=["a", "b", "c"])
+    for name, answers in systems.items():
+        assert found[name] == text_metrics(answers, references, songs=["a", "b", "c"])
+        for sums in found[name].values():
+            assert sum(sums["best_of_row"]) == pytest.approx(3 * sums["best_of"])
+
+
 def test_meteor_says_what_it_matches_by():
     note = text_metrics([RIGHT], [[OTHER]], ["meteor"])["meteor"]["note"]
     import nltk
@@ -104,7 +126,7 @@ def test_meteor_says_what_it_matches_by():
     try:
         nltk.data.find("corpora/wordnet")
     except LookupError:
-        assert note == "exact and stem matching only"
+        assert note.startswith("exact and stem matching only, nltk ")
     else:
         assert "WordNet" in note
 

@@ -107,6 +107,25 @@ class SongAdvice(Advice):
             "notes": list(self.notes),
         }
 
+    @classmethod
+    def _read(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
+        windows = tuple(
+            WindowAdvice(
+                **{
+                    **each,
+                    "stems": tuple(each["stems"]),
+                    "advice": Advice.from_dict(each["advice"]),
+                }
+            )
+            for each in fields.get("windows", ())
+        )
+        return {
+            **super()._read(fields),
+            "windows": windows,
+            "levels": tuple(WindowLevels(**each) for each in fields.get("levels", ())),
+            "notes": tuple(fields.get("notes", ())),
+        }
+
 
 @dataclass(frozen=True)
 class _Explanation:

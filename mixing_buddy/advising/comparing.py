@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from mixing_buddy.advising.combining import SongAdvice
 from mixing_buddy.advising.inputs import SongFiles, stream_stems
 from mixing_buddy.chunks import CHUNK_S, CHUNK_SAMPLES, MIN_STEM_DBFS
 from mixing_buddy.errors import MixingBuddyError
@@ -83,6 +84,19 @@ class SongComparison:
             "stems": stems,
             "notes": list(self.notes),
         }
+
+
+@dataclass(frozen=True)
+class InferredComparison:
+    """What a model says of two versions, each judged by itself: a mix doesn't show its stems.
+
+    Args:
+        mine: advice on my version.
+        reference: advice on the other.
+    """
+
+    mine: SongAdvice
+    reference: SongAdvice
 
 
 def compare_songs(

@@ -23,7 +23,9 @@ from tqdm.auto import tqdm
 from mixing_buddy.advising.applying import PEAK_DBFS
 from mixing_buddy.advising.inputs import SongFiles, Track
 from mixing_buddy.advising.streams import decode, stream_audio
+from mixing_buddy.audio import refusing_sound, sound_name
 from mixing_buddy.errors import MixingBuddyError, OutputError, SongError
+from mixing_buddy.files import hidden_prefix
 from mixing_buddy.loudness import db_to_gain
 
 #: Seconds of the mix that are held at a time.
@@ -88,7 +90,7 @@ def export_song(
         OutputError: the folder holds files already or can't be written.
         AudioError: a track can't be read.
     """
-    out = Path(out).expanduser()
+    out = Path(os.path.expanduser(out))
     if song.is_mix:
         raise MixingBuddyError(
             f"{song.path} is one file, in which no stem can be moved: --apply needs a folder of "
@@ -103,26 +105,21 @@ def export_song(
         peak = _peak(song, gains, sample_rate, num_channels, bar)
         common_gain_db = 0.0 if peak <= 1.0 else PEAK_DBFS - 20.0 * math.log10(peak)
         gains = {name: gain_db + common_gain_db for name, gain_db in gains.items()}
-        try:
+        with refusing_sound(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name[:40]}."))
-        except OSError as error:
-            raise OutputError(f"{out}: can't be written: {error.strerror}.") from error
-        try:
-            for track in song.tracks:
-                _write_track(track, gains[track.path.name], part / track.path.name)
-                bar.update(2)
-            mix = _write_mix(song, gains, part, sample_rate, num_channels)
-            bar.update()
-            os.chmod(part, 0o755)
-            if out.is_dir():
-                out.rmdir()
-            part.rename(out)
-        # soundfile asserts that all frames were written, which they are not on a full disk.
-        except (OSError, soundfile.LibsndfileError, AssertionError) as error:
-            raise OutputError(f"{out}: not written: {error or 'the disk is full'}.") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+            part = Path(tempfile.mkdtemp(dir=out.parent, prefix=hidden_prefix(out)))
+            try:
+                for track in song.tracks:
+                    _write_track(track, gains[track.path.name], part / track.path.name)
+                    bar.update(2)
+                mix = _write_mix(song, gains, part, sample_rate, num_channels)
+                bar.update()
+                os.chmod(part, 0o755)
+                if out.is_dir():
+                    out.rmdir()
+                part.rename(out)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
     return Export(out, gains, out / mix.name, common_gain_db)
 
 
@@ -132,7 +129,7 @@ def check_free(out: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: there is a file of that name, or the folder holds something.
     """
-    out = Path(out).expanduser()
+    out = Path(os.path.expanduser(out))
     if out.is_dir() and any(out.iterdir()):
         raise OutputError(f"{out} holds files already: name a new folder.")
     if out.exists() and not out.is_dir():
@@ -204,7 +201,7 @@ def _peak(
     for track in song.tracks:
         gain_db = gains_db[track.path.name]
         # One that is not moved is as loud as its own format could hold.
-        if gain_db > 0.0 and soundfile.info(track.path).subtype not in _FLOATING:
+        if gain_db > 0.0 and soundfile.info(sound_name(track.path)).subtype not in _FLOATING:
             pieces = decode(track.path)
             highest = max(float(np.abs(piece).max(initial=0.0)) for piece in pieces)
             peaks.append(highest * db_to_gain(gain_db))
@@ -247,13 +244,18 @@ def _write(
     duration_s: float | None = None,
 ) -> None:
     """Write pieces in the format of a track."""
-    info = soundfile.info(like.path)
+    info = soundfile.info(sound_name(like.path))
     file_format = info.format
     num_bytes = (duration_s or like.duration_s) * sample_rate * num_channels * 8
     if file_format in ("WAV", "WAVEX") and num_bytes > 2**32:
         file_format = "RF64"  # WAV's own sizes end at 4 GB
     with soundfile.SoundFile(
-        path, "w", sample_rate, num_channels, format=file_format, subtype=info.subtype
+        sound_name(path),
+        "w",
+        sample_rate,
+        num_channels,
+        format=file_format,
+        subtype=info.subtype,
     ) as file:
         for piece in pieces:
             for start in range(0, piece.shape[1], _WRITE_FRAMES):

@@ -14,7 +14,7 @@ import soundfile
 
 from mixing_buddy.advising.stem_names import MIX, UNKNOWN_NAME, guess_stems
 from mixing_buddy.advising.streams import stream_audio
-from mixing_buddy.audio import audio_info
+from mixing_buddy.audio import audio_info, sound_name
 from mixing_buddy.errors import MixingBuddyError, SongError
 from mixing_buddy.stems import STEMS
 
@@ -138,7 +138,7 @@ def open_song(path: str | os.PathLike[str], *, mapping: Sequence[str] = ()) -> S
             file is left.
         AudioError: a file can't be opened as audio.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.exists():
         raise MixingBuddyError(f"{path}: there is no such file or folder.")
     if not path.is_dir():
@@ -152,7 +152,8 @@ def open_song(path: str | os.PathLike[str], *, mapping: Sequence[str] = ()) -> S
     )
     if not files:
         raise SongError(
-            f"{path}: no audio files in this folder (looked for {', '.join(AUDIO_SUFFIXES)})."
+            f"{path}: no audio files in this folder (looked for {', '.join(AUDIO_SUFFIXES)}). A "
+            "folder of songs goes with `mixing-buddy advise --batch FILE`."
         )
     told = _read_mapping(mapping, files)
     tracks, left_out = [], []
@@ -202,7 +203,8 @@ def stream_stems(song: SongFiles, sample_rate: int, block_s: int) -> Iterator[np
 
 def _open_track(path: Path, stem: str | None, reason: str) -> Track:
     num_samples, sample_rate = audio_info(path)
-    return Track(path, stem, reason, num_samples, sample_rate, soundfile.info(path).channels)
+    num_channels = soundfile.info(sound_name(path)).channels
+    return Track(path, stem, reason, num_samples, sample_rate, num_channels)
 
 
 def _checked(song: SongFiles) -> SongFiles:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
@@ -28,6 +29,7 @@ from mixing_buddy.advising.reporting import (
     timeline,
 )
 from mixing_buddy.errors import OutputError
+from mixing_buddy.files import check_replaceable, write_whole
 from mixing_buddy.flaws import Direction
 from mixing_buddy.stems import STEMS
 
@@ -106,7 +108,7 @@ def write_page(
     moved = {stem: after_db.get(stem, 0.0) - faders_db.get(stem, 0.0) for stem in STEMS}
     values: dict[str, Any] = {
         "song": song,
-        "title": song.path.stem if song.is_mix else song.path.resolve().name,
+        "title": song.path.stem if song.is_mix else Path(os.path.abspath(song.path)).name,
         "headline": describe(advice, abstain_below=abstain_below)[0],
         "sentences": describe(advice, abstain_below=abstain_below)[1:],
         "kind": _kind(advice, abstained),
@@ -127,16 +129,18 @@ def write_page(
     source = files("mixing_buddy").joinpath("pages", "advice.html.jinja").read_text("utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     text = environment.from_string(source).render(values)
-    temporary = out.with_name(f".{out.name[:60]}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(out)
-    except OSError as error:
-        raise OutputError(f"{out}: can't be written: {error.strerror}.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    write_whole(out, text)
+
+
+def check_page(out: Path, song: SongFiles) -> None:
+    """Make sure that a page may be written there, before work is put into it.
+
+    Raises:
+        OutputError: it would replace a file of the song, a folder or a device.
+    """
+    check_replaceable(out)
+    if any(out.exists() and out.samefile(track.path) for track in song.tracks):
+        raise OutputError(f"{out}: this would replace a file of the song: give another name.")
 
 
 def _kind(advice, abstained: bool) -> str:

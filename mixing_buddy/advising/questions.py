@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 from transformers import LogitsProcessor
@@ -46,6 +47,33 @@ def list_questions(
         for stem in window.advised_stems
         if anchor in (None, stem) and len(window.advised_stems) > 1
     ]
+
+
+def group_questions(
+    asked: Sequence[tuple[Window, str]], size: int
+) -> Iterator[tuple[list[Window], list[int], list[str]]]:
+    """Cut questions into batches, those about one window never apart.
+
+    Args:
+        asked: windows, those of one beside one another, each with the anchor to ask with.
+        size: questions of a batch, more only where there are more about one window.
+
+    Yields:
+        The distinct windows; for each question which of them it is about; and its anchor.
+    """
+    windows: list[Window] = []
+    places: list[int] = []
+    anchors: list[str] = []
+    for _, pairs in groupby(asked, key=lambda pair: id(pair[0])):
+        pairs = list(pairs)
+        if windows and len(places) + len(pairs) > size:
+            yield windows, places, anchors
+            windows, places, anchors = [], [], []
+        places += [len(windows)] * len(pairs)
+        anchors += [anchor for _, anchor in pairs]
+        windows.append(pairs[0][0])
+    if windows:
+        yield windows, places, anchors
 
 
 def word_question(window: Window, anchor: str, words: str | None = None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mixing_buddy.audio import audio_info, resample, to_mono
+from mixing_buddy.audio import audio_info, resample, sound_name, to_mono
 from mixing_buddy.errors import AudioError
 
 #: Frames decoded at a time.
@@ -96,7 +96,7 @@ def decode(
     path = Path(path)
     done = 0
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(sound_name(path)) as file:
             while done < file.frames:
                 frames = file.read(_READ_FRAMES, dtype=dtype, always_2d=True)
                 if len(frames) == 0:

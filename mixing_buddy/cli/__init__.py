@@ -12,6 +12,7 @@ from mixing_buddy.cli.build import build
 from mixing_buddy.cli.compare import compare
 from mixing_buddy.cli.consensus import consensus
 from mixing_buddy.cli.convert_encoder import convert_encoder
+from mixing_buddy.cli.ending import EXIT_CODES, run_to_its_end
 from mixing_buddy.cli.evaluate import evaluate
 from mixing_buddy.cli.generate_songs import generate_songs
 from mixing_buddy.cli.inspect import inspect
@@ -21,7 +22,6 @@ from mixing_buddy.cli.push import push
 from mixing_buddy.cli.render import render
 from mixing_buddy.cli.serve import serve
 from mixing_buddy.cli.study import study
-from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.version import __version__
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog=EXIT_CODES)
 def _describe(
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version."
@@ -70,8 +70,5 @@ app.command("push")(push)
 
 
 def main() -> None:
-    """Run the command line; what the user got wrong is one line on stderr and exit code 1."""
-    try:
-        app(prog_name="mixing-buddy")
-    except MixingBuddyError as error:
-        sys.exit(f"mixing-buddy: {error}")
+    """Run the command line; see `mixing_buddy.cli.ending` for how it ends."""
+    sys.exit(run_to_its_end(lambda: app(prog_name="mixing-buddy")))

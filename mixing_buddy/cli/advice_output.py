@@ -19,6 +19,7 @@ from mixing_buddy.advising.reporting import (
     describe_comparison,
     timeline,
 )
+from mixing_buddy.cli.ending import one_line
 from mixing_buddy.stems import STEMS
 
 
@@ -27,13 +28,13 @@ def print_tracks(song: SongFiles, title: str | None = None) -> None:
     is_plain = all(track.path.stem == track.stem for track in song.tracks) and not song.left_out
     if song.is_mix or is_plain:
         return
-    table = _table(title or f"{song.path}", "file", "taken as", "why")
+    table = _table(title or one_line(f"{song.path}"), "file", "taken as", "why")
     for stem in STEMS:
         for track in song.tracks:
             if track.stem == stem:
-                table.add_row(track.path.name, stem, track.reason)
+                table.add_row(one_line(track.path.name), stem, track.reason)
     for file, why in song.left_out:
-        table.add_row(file.name, "left out", why)
+        table.add_row(one_line(file.name), "left out", why)
     _console().print(table)
 
 
@@ -49,7 +50,10 @@ def print_advice(
     console = _console()
     moved = gains_words(faders_db)
     table = _table(
-        f"{song.path}" + (f" with {moved}" if moved else ""), "window", "verdict", "answers"
+        one_line(f"{song.path}") + (f" with {moved}" if moved else ""),
+        "window",
+        "verdict",
+        "answers",
     )
     for each in timeline(advice):
         answers = [f"{w.anchor}: {change_words(w.advice)}" for w in each.advice.windows]
@@ -62,7 +66,7 @@ def print_advice(
     if iteration is not None:
         _print_iteration(console, iteration)
     for note in advice.notes:
-        console.print(f"Note: {note}", markup=False)
+        console.print(f"Note: {one_line(note)}", markup=False)
     first, *rest = describe(advice, abstain_below=abstain_below)
     for sentence in rest:
         console.print(str(sentence), markup=False)
@@ -78,9 +82,7 @@ def print_export(export: Export) -> None:
             "[measured]",
             markup=False,
         )
-    console.print(
-        f"Tracks and their mix ({export.mix.name}) written to {export.folder}.", markup=False
-    )
+    console.print(one_line(f"Tracks and their mix ({export.mix.name}) written to {export.folder}."))
 
 
 def print_comparison(comparison: SongComparison) -> None:
@@ -96,7 +98,7 @@ def print_comparison(comparison: SongComparison) -> None:
         )
     console.print(table)
     for note in comparison.notes:
-        console.print(f"Note: {note}", markup=False)
+        console.print(f"Note: {one_line(note)}", markup=False)
     for sentence in describe_comparison(comparison):
         console.print(str(sentence), markup=False)
 
@@ -135,4 +137,4 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False, emoji=False)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mixing_buddy.cli.options import Device, Dtype, Quantization
+
 #: Exit code where the model was too unsure to advise, or not understood.
 ABSTAINED = 3
 
@@ -116,6 +118,18 @@ def advise(
         str | None, typer.Option(help="Commit of the Hub id.", show_default=False)
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows heard at a time.")] = 16,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantization: Quantization = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The path is a folder of songs: write advice on each to FILE, one line of JSON a "
+            "song. Goes on where it was broken off.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Listen to a song and say which stem is too loud or too quiet, and by how much.
@@ -138,14 +152,18 @@ def advise(
 
     mixing-buddy advise my-song.rpp --write my-song.advised.rpp
 
+    mixing-buddy advise all-my-songs --batch advice.jsonl
+
     Exit codes: 0 advice was given (or nothing is off), 1 something about the files is wrong,
-    2 something about the options is, 3 the model is too unsure.
+    2 something about the options is, 3 the model is too unsure, 130 interrupted.
     """
     from dataclasses import replace
+    from functools import partial
 
     from mixing_buddy.advising.exporting import check_free, export_song
     from mixing_buddy.advising.inputs import open_song
     from mixing_buddy.cli.advice_output import print_advice, print_export, print_tracks
+    from mixing_buddy.cli.ending import one_line
     from mixing_buddy.cli.options import load_buddy, parse_faders
     from mixing_buddy.cli.project_output import (
         check_wanted_files,
@@ -158,6 +176,35 @@ def advise(
     from mixing_buddy.workstations.listening import open_project
 
     faders_db = parse_faders(fader or [])
+    load = partial(
+        load_buddy,
+        model,
+        revision,
+        batch_size,
+        device=device,
+        dtype=dtype,
+        quantization=quantization,
+    )
+    if batch is not None:
+        if mapping or iterate or as_json or any((apply, html, write, labels, gains)):
+            raise typer.BadParameter(
+                "--batch goes with --anchor, --fader, --abstain-below and the options of the "
+                "model: the others are for one song.",
+                param_hint="--batch",
+            )
+        from mixing_buddy.cli.advise_batch import advise_songs
+
+        settings = {
+            "model": model or "nano",
+            "revision": revision,
+            "dtype": dtype,
+            "quantization": quantization,
+            "anchor": anchor,
+            "faders_db": faders_db,
+            "abstain_below": abstain_below,
+        }
+        advise_songs(path, batch, load, settings)
+        return
     heard = None
     if is_project(path):
         if apply is not None:
@@ -176,11 +223,21 @@ def advise(
         )
     if apply is not None:
         check_free(apply)
+    if html is not None:
+        from mixing_buddy.advising.page import check_page
+
+        check_page(html, song)
     if not as_json and heard is not None:
         print_project(heard)
     elif not as_json:
         print_tracks(song)
-    buddy = load_buddy(model, revision, batch_size)
+    if not as_json:
+        # Before the libraries are imported, which takes seconds.
+        typer.echo(
+            one_line(f"{song.path}: {song.duration_s:.0f} s. Loading {model or 'nano'} to listen."),
+            err=True,
+        )
+    buddy = load()
 
     from mixing_buddy.advising.applying import add_gains, advised_change_db
     from mixing_buddy.advising.reporting import is_abstained, to_json
@@ -253,6 +310,6 @@ def advise(
             print_export(export)
         print_wanted_files(written, write=None if abstained else write, labels=labels, gains=gains)
         if html is not None:
-            typer.echo(f"Page written to {html}.")
+            typer.echo(one_line(f"Page written to {html}."))
     if abstained:
         raise typer.Exit(ABSTAINED)

@@ -62,6 +62,7 @@ def baselines(
     from mixing_buddy.errors import RecipeError
     from mixing_buddy.evaluation.baselines import compare_baselines, hear
     from mixing_buddy.evaluation.levels import LevelMeter, open_labelled_rows
+    from mixing_buddy.files import write_whole
     from mixing_buddy.rendering import parse_sources
 
     # Sources of equal names may be other songs, so each dataset has its own folders.
@@ -80,7 +81,7 @@ def baselines(
     test = hear(rows, test_meter)
     reports = compare_baselines(train, test)
     if out is not None:
-        out.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+        write_whole(out, json.dumps(reports, indent=2) + "\n")
     _print_reports(f"{dataset}, {mode}, {split}", reports)
 
 
@@ -113,4 +114,4 @@ def _print_reports(title: str, reports: dict[str, dict]) -> None:
             *(percent(by_category.get(str(c), {}).get("joint")) for c in Category),
             percent(report["magnitude"]),
         )
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)

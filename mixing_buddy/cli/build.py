@@ -135,7 +135,7 @@ def _print_report(report: BuildReport, modes: Sequence[str], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     table = Table(title=f"{out}: rows by split and mode")
     table.add_column("split", no_wrap=True)
     for column in ("songs", "chunks", *modes):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mixing_buddy.cli.options import Device, Dtype, Quantization
+
 
 def compare(
     mine: Annotated[
@@ -51,7 +53,13 @@ def compare(
             help="Folder or Hub id of a model, for mixes. By default nano.", show_default=False
         ),
     ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Commit of the Hub id.", show_default=False)
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows heard at a time.")] = 16,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantization: Quantization = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Say what to move in my mix to reach the balance of a reference of the same song.
@@ -93,14 +101,14 @@ def compare(
         else:
             print_comparison(comparison)
         return
-    buddy = load_buddy(model, None, batch_size)
+    buddy = load_buddy(
+        model, revision, batch_size, device=device, dtype=dtype, quantization=quantization
+    )
 
     from mixing_buddy.advising.reporting import JSON_VERSION, to_json
 
-    advices = [
-        buddy.advise(song, anchor=anchor, with_confidence=True, measure=True, progress=not as_json)
-        for song in songs
-    ]
+    compared = buddy.compare(*songs, anchor=anchor, progress=not as_json)
+    advices = (compared.mine, compared.reference)
     pairs = list(zip(songs, advices, strict=True))
     if as_json:
         told = {"schema": "mixing-buddy/comparison", "version": JSON_VERSION, "source": "inferred"}

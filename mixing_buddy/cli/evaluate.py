@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mixing_buddy.cli.options import SongFolders
+from mixing_buddy.cli.options import Device, Dtype, Quantization, SongFolders
 
 
 def evaluate(
@@ -43,6 +43,9 @@ def evaluate(
         typer.Option(min=1, help="How many rows, spread over the split; all by default."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows heard at a time.")] = 32,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantization: Quantization = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +64,25 @@ def evaluate(
         str,
         typer.Option(metavar="ours|published", help="Grade by the published rules as well."),
     ] = "ours",
+    text_metrics: Annotated[
+        bool,
+        typer.Option(
+            "--text-metrics",
+            help="Say as well how near the wording comes to references: BLEU, ROUGE-L, METEOR.",
+        ),
+    ] = False,
+    bert_score_model: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hub id; adds BERTScore by it.", show_default=False),
+    ] = None,
+    similarity_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or Hub id of a sentence-transformers model; adds the similarity of "
+            "embeddings by it.",
+            show_default=False,
+        ),
+    ] = None,
     baselines: Annotated[
         bool, typer.Option(help="Set baselines and the ceiling beside the model.")
     ] = True,
@@ -88,7 +110,8 @@ def evaluate(
 
     Answers are generated greedily and read back as text, as a user would read them. A row counts
     as right (joint) where stem and direction are; a balanced mix only where the answer says that
-    nothing is to be changed. With --out, the same command goes on where a run was broken off.
+    nothing is to be changed. With --out, the same command goes on where a run was broken off, and
+    --text-metrics can be added to a run that is finished.
 
     Example: mixing-buddy evaluate datasets/generated --songs songs --limit 3000 --out reports/nano
     """
@@ -100,11 +123,19 @@ def evaluate(
     from mixing_buddy.evaluation.answering import answer_rows
     from mixing_buddy.evaluation.comparing import ask_baselines
     from mixing_buddy.evaluation.reports import build_report, describe_run, write_report
+    from mixing_buddy.evaluation.text_report import TextSettings
 
     if flavour not in ("ours", "published"):
         raise MixingBuddyError(f"--flavour {flavour}: choose ours or published.")
     if flavour == "published" and mode == "differential":
         raise MixingBuddyError("The published rules know no differential: leave --flavour out.")
+    texts = TextSettings(bert_score_model, similarity_model) if text_metrics else None
+    if texts is not None:
+        texts.check()
+    elif bert_score_model or similarity_model:
+        raise MixingBuddyError(
+            "--bert-score-model and --similarity-model need --text-metrics: add it."
+        )
     settings = {
         "config": mode,
         "split": split,
@@ -112,14 +143,20 @@ def evaluate(
         "limit": limit,
     }
     run = describe_run(model, dataset, revision=revision, **settings)
+    precision = {"dtype": dtype, "quantization": quantization}
     answered = answer_rows(
-        lambda: load_buddy(model, revision, batch_size),
+        lambda: load_buddy(
+            model, revision, batch_size, device=device, dtype=dtype, quantization=quantization
+        ),
         dataset,
         songs,
         **settings,
         rank=rank,
         out=out,
-        settings={name: run[name] for name in ("model", "weights", "dataset", *settings)},
+        settings={
+            **{name: run[name] for name in ("model", "weights", "dataset", *settings)},
+            **precision,
+        },
     )
     beside = None
     if baselines:
@@ -136,11 +173,14 @@ def evaluate(
         "command": shlex.join(["mixing-buddy", *sys.argv[1:]]),
         "seed": seed,
         "batch_size": batch_size,
+        **precision,
         "decoding": "greedy",
         "asking_duration_s": round(answered.duration_s, 1),
         "num_resumed": answered.num_resumed,
     }
-    report = build_report(answered, run, flavour=flavour, beside=beside, seed=seed)
+    report = build_report(
+        answered, run, flavour=flavour, beside=beside, text_settings=texts, seed=seed
+    )
     written = write_report(out, answered, report) if out is not None else []
     _print_report(report)
     for path in written:
@@ -153,7 +193,7 @@ def _print_report(report: dict) -> None:
 
     from mixing_buddy.evaluation.report_page import headline, systems_table
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     systems = systems_table(report, is_brief=True)
     table = Table()
     for place, name in enumerate(systems.header):
@@ -164,7 +204,7 @@ def _print_report(report: dict) -> None:
     for category, shares in report["by"].get("category", {}).items():
         console.print(f"joint, {category}: {100 * shares['joint']:.1f} %")
     for text in [*report["notes"], *headline(report)]:
-        console.print(text, markup=False)
+        console.print(text)
     if "published" in report:
         shares = {n: v for n, v in report["published"].items() if v is not None}
         told = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shares.items())

@@ -32,8 +32,11 @@ def merge(
     Example: mixing-buddy merge runs/7b_qlora models/mixing-buddy-7b --dtype bfloat16
     """
     from mixing_buddy.errors import MixingBuddyError
+    from mixing_buddy.model_names import refusing_damage
     from mixing_buddy.training.checkpoints import merge_adapter
 
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise MixingBuddyError(f"--dtype {dtype}: choose auto, float32, bfloat16 or float16.")
-    typer.echo(f"Written to {merge_adapter(adapter, out, revision=revision, dtype=dtype)}.")
+    with refusing_damage(adapter):
+        merged = merge_adapter(adapter, out, revision=revision, dtype=dtype)
+    typer.echo(f"Written to {merged}.")

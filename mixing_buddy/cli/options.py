@@ -21,6 +21,29 @@ SongFolders = Annotated[
     ),
 ]
 
+#: Where a model runs, and in which precision: what `MixingBuddy.from_pretrained` takes.
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|mps", help="Where the model runs; auto: the GPU if any."
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|float32|bfloat16|float16",
+        help="Data type of the weights; auto: as they were saved.",
+    ),
+]
+Quantization = Annotated[
+    str | None,
+    typer.Option(
+        metavar="nf4|int8",
+        help="Hold the language model's layers in 4 or 8 bits; needs bitsandbytes.",
+        show_default=False,
+    ),
+]
+
 
 def parse_faders(faders: Sequence[str]) -> dict[str, float]:
     """Read options of the form ``STEM=DB``, such as ``vocals=-9``.
@@ -45,7 +68,15 @@ def parse_faders(faders: Sequence[str]) -> dict[str, float]:
     return gains_db
 
 
-def load_buddy(model: str | None, revision: str | None, batch_size: int):
+def load_buddy(
+    model: str | None,
+    revision: str | None,
+    batch_size: int,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantization: str | None = None,
+):
     """Load a model without the libraries' progress bars and notes."""
     with _without_collection():
         from transformers.utils import logging
@@ -55,7 +86,14 @@ def load_buddy(model: str | None, revision: str | None, batch_size: int):
 
         from mixing_buddy.advising.inference import MixingBuddy
 
-        return MixingBuddy.from_pretrained(model, revision=revision, batch_size=batch_size)
+        return MixingBuddy.from_pretrained(
+            model,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            quantization=quantization,
+            batch_size=batch_size,
+        )
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.text import Text
 from mixing_buddy.advising.combining import SongAdvice
 from mixing_buddy.advising.inputs import SongFiles
 from mixing_buddy.advising.reporting import headline
+from mixing_buddy.cli.ending import one_line
 from mixing_buddy.errors import MixingBuddyError, OutputError
 from mixing_buddy.version import __version__
 from mixing_buddy.workstations.audacity import label_windows, write_labels
@@ -47,14 +49,14 @@ def check_wanted_files(
             f"--write {write}: name it {heard.project.path.suffix}, like the project."
         )
     for path in (write, labels, gains):
-        if path is not None and path.expanduser().exists():
+        if path is not None and Path(os.path.expanduser(path)).exists():
             raise OutputError(f"{path} is there already: name a new file.")
 
 
 def print_project(heard: HeardProject) -> None:
     """Print which track was taken for which stem, and what of the project is not heard."""
-    console = Console(highlight=False)
-    table = Table(title=Text(f"{heard.project.path}"), title_justify="left")
+    console = Console(highlight=False, markup=False, emoji=False)
+    table = Table(title=Text(one_line(f"{heard.project.path}")), title_justify="left")
     for column in ("", "track", "fader", "taken as", ""):
         table.add_column(column)
     sounding = {track.number for track in heard.project.heard_tracks()}
@@ -63,12 +65,12 @@ def print_project(heard: HeardProject) -> None:
         state = "" if number in sounding else "silent"
         if number in heard.unknown:
             state = "no known word in the name" + (state and f", {state}")
-        table.add_row(f"{number}", Text(track.name), _level(track.fader_db), stem, state)
+        table.add_row(f"{number}", Text(one_line(track.name)), _level(track.fader_db), stem, state)
     console.print(table)
     if heard.unknown:
         console.print("Note: correct what a track was taken for with --map TRACK=STEM.")
     for warning in heard.project.warnings:
-        console.print(f"Note: {warning}", markup=False)
+        console.print(f"Note: {one_line(warning)}", markup=False)
 
 
 def write_wanted_files(
@@ -128,7 +130,7 @@ def print_wanted_files(
         labels: the label track.
         gains: the table.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     moves = [] if written is None else [t["move"] for t in written["tracks"] if t["move"]]
     lines = [f"Fader of {move}." for move in moves]
     if write is not None:
@@ -137,7 +139,7 @@ def print_wanted_files(
     lines += [f"Labels written to {labels}."] if labels is not None else []
     lines += [f"Gains written to {gains}."] if gains is not None else []
     for line in lines:
-        console.print(line, markup=False)
+        console.print(one_line(line), markup=False)
 
 
 def _rows_of_files(

@@ -131,7 +131,7 @@ def _print_plan(plan: RepositoryPlan) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     table = Table(title=f"{plan.kind}: {plan.repo_id}", title_justify="left")
     table.add_column("file", overflow="fold")
     table.add_column("bytes", justify="right", no_wrap=True)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mixing_buddy.cli.options import Device, Dtype, Quantization
+
 
 def serve(
     model: Annotated[
@@ -32,6 +34,9 @@ def serve(
         int, typer.Option(min=1, help="Songs in work at a time; more are asked to come later.")
     ] = 6,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows heard at a time.")] = 16,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantization: Quantization = None,
 ) -> None:
     """Answer requests for advice over HTTP, on this machine.
 
@@ -58,7 +63,9 @@ def serve(
             err=True,
         )
     serve_model(
-        lambda: load_buddy(model, revision, batch_size),
+        lambda: load_buddy(
+            model, revision, batch_size, device=device, dtype=dtype, quantization=quantization
+        ),
         # Where a model lies on this machine is nobody else's business.
         model_name="nano"
         if model is None

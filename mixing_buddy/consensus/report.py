@@ -25,6 +25,7 @@ from mixing_buddy.consensus.sources import EngineerBalances
 from mixing_buddy.consensus.spread import Estimate, measure_spread
 from mixing_buddy.consensus.tables import write_consensus
 from mixing_buddy.errors import OutputError
+from mixing_buddy.files import open_to_replace, write_whole
 from mixing_buddy.stems import STEMS
 
 
@@ -66,10 +67,11 @@ def write_report(
     parts.append(section)
     out.mkdir(parents=True, exist_ok=True)
     for name, png in (pictures | plots).items():
-        (out / name).write_bytes(png)
+        with open_to_replace(out / name) as file:
+            file.write(png)
     write_consensus(agreed, out / "consensus.csv")
     write_consensus(agreed, out / "consensus.parquet")
-    (out / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_whole(out / "report.md", "\n\n".join(parts) + "\n")
     return agreed
 
 

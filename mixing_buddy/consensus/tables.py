@@ -130,7 +130,8 @@ def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
     files = [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix in (".csv", ".parquet"))
-    if not files or not path.exists():
+    # A pipe would be waited for, and a device read for ever.
+    if not files or not all(file.is_file() for file in files):
         raise ConsensusError(f"{path}: there is no such CSV or Parquet file or folder of some.")
     tables = []
     for file in files:

@@ -67,8 +67,13 @@ class AnswerLog:
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_text(place, json.dumps(dict(settings), indent=2) + "\n")
-        except (OSError, json.JSONDecodeError) as error:
-            raise OutputError(f"{folder} can't be used for answers: {error}") from error
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(
+                f"{folder} can't be used for answers: {type(error).__name__}: {error}. Choose "
+                "another folder, or remove it."
+            ) from error
 
     def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Add answers, safe on disk when this returns."""
@@ -88,6 +93,8 @@ class AnswerLog:
             with self.path.open("r+b") as file:
                 file.truncate(len(whole))
         lines = [json.loads(line) for line in whole.decode("utf-8").splitlines()]
+        if not all(isinstance(line["answer"], str) for line in lines):
+            raise ValueError(f"a line of {_ANSWERS} holds no answer")
         self.known = {line["uid"]: line for line in lines}
 
 

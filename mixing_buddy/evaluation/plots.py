@@ -57,7 +57,8 @@ def plot_confusion(confusion: Mapping[str, Any]) -> bytes:
     """Draw what was answered where what was right, as shares of the lines, with counts."""
     counts = np.array(confusion["counts"], dtype=float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = new_figure(2.2 + 0.72 * counts.shape[1], 1.3 + 0.42 * counts.shape[0])
+    width = 2.2 + 0.72 * counts.shape[1]
+    figure = new_figure(width, max(0.6 * width, 1.3 + 0.42 * counts.shape[0]))
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for line, column in np.argwhere(counts > 0):

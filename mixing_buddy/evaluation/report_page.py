@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -10,6 +11,8 @@ from typing import Any
 
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.evaluation import plots
+from mixing_buddy.evaluation.tables import Table, as_markdown_lines, at, ends, figure, number
+from mixing_buddy.evaluation.text_report import text_headline, text_notes, text_tables
 from mixing_buddy.schema import DIFFERENTIAL
 
 #: Wrong answers that the page shows.
@@ -50,22 +53,10 @@ _CHANGE_GROUP_COLUMNS: _Columns = {
     for name in ("joint", "error, all stems", "error, stems to be moved")
 }
 
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts.
-
-    Args:
-        title: what it shows.
-        header: names of the columns.
-        rows: as many texts each as the header.
-        is_long: whether it is better shown folded.
-    """
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    is_long: bool = False
+_GROUP_NAMES = {
+    "num_changed": "number of stems that differ",
+    "size": "largest needed change",
+}
 
 
 @dataclass(frozen=True)
@@ -98,8 +89,8 @@ def systems_table(report: Mapping[str, Any], *, is_brief: bool = False) -> Table
         cells = []
         for place, (path, unit) in enumerate(columns.values()):
             is_main = place == 0 or (not is_brief and (place == 1 or unit == "dB"))
-            interval = _at(sums["intervals"], path) if is_main else None
-            cells.append(_figure(_at(sums, path), interval, unit))
+            interval = at(sums["intervals"], path) if is_main else None
+            cells.append(figure(at(sums, path), interval, unit))
         rows.append([name, *cells])
     return Table("Beside baselines", header, rows)
 
@@ -108,42 +99,51 @@ def headline(report: Mapping[str, Any]) -> list[str]:
     """Say in a few sentences what came out."""
     interval = report["intervals"]["joint"]
     songs = "1 song" if report["num_songs"] == 1 else f"{report['num_songs']} songs"
-    around = f" (95 % interval {_range(interval, '%')})" if interval else ""
+    around = f" (95 % interval {ends(interval, '%')})" if interval else ""
     said = [
-        f"Stem and direction are right in {_number(report['joint'], '%')} % of {report['num_rows']}"
+        f"Stem and direction are right in {number(report['joint'], '%')} % of {report['num_rows']}"
         f" rows of {songs}{around}."
     ]
     if report["run"]["config"] == DIFFERENTIAL:
         said = [said[0].replace("Stem and direction are", "Every stem and direction is")]
         said.append(
-            f"Advised changes lie {_number(report['error_db'], 'dB')} dB from those needed, "
-            f"{_number(report['changed_error_db'], 'dB')} dB where a stem is to be moved."
+            f"Advised changes lie {number(report['error_db'], 'dB')} dB from those needed, "
+            f"{number(report['changed_error_db'], 'dB')} dB where a stem is to be moved."
         )
     ceiling = report["baselines"].get("ceiling")
     if ceiling:
         share = report["joint"] / ceiling["joint"] if ceiling["joint"] else 0.0
         said.append(
-            f"The ceiling reaches {_number(ceiling['joint'], '%')} %; the model's figure is "
+            f"The ceiling reaches {number(ceiling['joint'], '%')} %; the model's figure is "
             f"{100 * share:.0f} % of that."
         )
     if "calibration" in report:
         found = report["calibration"]["model"]["joint"]
         said.append(
-            f"It is right in {_number(found['share'], '%')} % of rows where it says "
-            f"{_number(found['mean'], '%')} % on average; expected calibration error "
-            f"{_number(found['error'], '%')} %."
+            f"It is right in {number(found['share'], '%')} % of rows where it says "
+            f"{number(found['mean'], '%')} % on average; expected calibration error "
+            f"{number(found['error'], '%')} %."
         )
+    if "text" in report:
+        said.append(text_headline(report))
     return said
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
-    """Write the table in Markdown, with what came out above and the run below it."""
-    table = systems_table(report)
+    """Write the table in Markdown, with what came out above and the run below it.
+
+    Tables of text metrics, where there are any, follow it.
+    """
     lines = [f"# {_title(report)}", "", " ".join(headline(report)), ""]
-    lines += [f"| {' | '.join(table.header)} |", f"|{' --- |' * len(table.header)}"]
-    lines += [f"| {' | '.join(row)} |" for row in table.rows]
-    lines += ["", "In brackets: 95 % intervals by bootstrap over songs.", ""]
-    lines += [f"- {note}" for note in report["notes"]]
+    lines += as_markdown_lines(systems_table(report))
+    lines += ["", _about_intervals(report)]
+    if report["notes"]:
+        lines += ["", *(f"- {note}" for note in report["notes"])]
+    if "text" in report:
+        for table in text_tables(report, _systems(report)):
+            lines += ["", f"## {table.title}", "", *as_markdown_lines(table)]
+        lines += ["", "\n\n".join(text_notes(report))]
+    lines += ["", "## This run", ""]
     lines += [f"- {name}: {value}" for name, value in _run_facts(report["run"])]
     return "\n".join(lines) + "\n"
 
@@ -169,8 +169,11 @@ def as_html(report: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> st
         title=_title(report),
         headline=headline(report),
         systems=systems_table(report),
+        about_intervals=_about_intervals(report),
         knows={name: each["knows"] for name, each in report["baselines"].items()},
         pictures=pictures,
+        texts=text_tables(report, _systems(report)) if "text" in report else [],
+        text_notes=text_notes(report) if "text" in report else [],
         tables=_tables(report),
         examples=wrong[::step][:NUM_EXAMPLES],
         num_wrong=len(wrong),
@@ -252,16 +255,16 @@ def _tables(report: Mapping[str, Any]) -> list[Table]:
     if "published" in report:
         names = ("joint", "stem", "direction", "magnitude")
         rows = [
-            ["ours", *(_number(report[name], "%") for name in names)],
-            ["published", *(_number(report["published"][name], "%") for name in names)],
+            ["ours", *(number(report[name], "%") for name in names)],
+            ["published", *(number(report["published"][name], "%") for name in names)],
         ]
         tables.insert(0, Table("By the published rules (%)", ["rules", *names], rows))
     for system, found in report.get("calibration", {}).items():
         rows = [
             [
                 f"{100 * each['target_error']:g}",
-                _figure(each["coverage"], each["coverage_interval"], "%"),
-                _figure(each["error"], each["error_interval"], "%"),
+                figure(each["coverage"], each["coverage_interval"], "%"),
+                figure(each["error"], each["error_interval"], "%"),
             ]
             for each in found["abstention"]
         ]
@@ -272,9 +275,9 @@ def _tables(report: Mapping[str, Any]) -> list[Table]:
         rows = [
             [
                 system,
-                *(_figure(e["error"], e["interval"], "%") for e in (f["joint"], f["balanced"])),
-                _number(f["joint"]["chance"], "%"),
-                *(_number(f["risk_coverage"][n], "%") for n in ("area", "best_area")),
+                *(figure(e["error"], e["interval"], "%") for e in (f["joint"], f["balanced"])),
+                number(f["joint"]["chance"], "%"),
+                *(number(f["risk_coverage"][n], "%") for n in ("area", "best_area")),
             ]
             for system, f in report["calibration"].items()
         ]
@@ -292,19 +295,26 @@ def _group_table(report: Mapping[str, Any], name: str, columns: _Columns) -> Tab
     shown = {
         column: (path, unit)
         for column, (path, unit) in columns.items()
-        if any(_at(sums, path) is not None for sums in groups.values())
+        if any(at(sums, path) is not None for sums in groups.values())
     }
     header = ["", "rows", *(f"{column} ({unit})" for column, (_, unit) in shown.items())]
     rows = []
     for group, sums in groups.items():
         intervals = report["intervals"]["by"].get(name, {}).get(group)
         cells = [
-            _figure(_at(sums, path), _at(intervals, path) if place == 0 else None, unit)
+            figure(at(sums, path), at(intervals, path) if place == 0 else None, unit)
             for place, (path, unit) in enumerate(shown.values())
         ]
         # Errors of single stems are over every row.
         rows.append([group, str(sums.get("num_rows", report["num_rows"])), *cells])
-    return Table(f"By {name.replace('_', ' ')}", header, rows, is_long=len(rows) > 12)
+    title = f"By {_GROUP_NAMES.get(name, name.replace('_', ' '))}"
+    return Table(title, header, rows, is_long=len(rows) > 12)
+
+
+def _about_intervals(report: Mapping[str, Any]) -> str:
+    if report["num_songs"] < 2:
+        return "No intervals: one song says nothing about others."
+    return "In brackets: 95 % intervals by bootstrap over songs."
 
 
 def _run_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -313,7 +323,7 @@ def _run_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             value = ", ".join(f"{key} {each}" for key, each in value.items())
         if value is not None:
-            facts.append((name.replace("_", " "), str(value)))
+            facts.append((re.sub(" s$", " (s)", name.replace("_", " ")), str(value)))
     return facts
 
 
@@ -321,24 +331,3 @@ def _title(report: Mapping[str, Any]) -> str:
     run = report["run"]
     kind = f", {run['prompt_category']} prompts" if run.get("prompt_category") else ""
     return f"{run['model']} on {run['dataset']}, {run['config']}, {run['split']}{kind}"
-
-
-def _at(tree: Any, path: _Path) -> Any:
-    for name in path:
-        tree = tree.get(name) if isinstance(tree, Mapping) else None
-    return tree
-
-
-def _figure(value: float | None, interval: Sequence[float] | None, unit: str) -> str:
-    text = _number(value, unit)
-    return f"{text} ({_range(interval, unit)})" if interval else text
-
-
-def _range(interval: Sequence[float], unit: str) -> str:
-    return " to ".join(_number(end, unit) for end in interval)
-
-
-def _number(value: float | None, unit: str) -> str:
-    if value is None:
-        return "-"
-    return f"{100 * value:.1f}" if unit == "%" else f"{value:.2f}"

@@ -26,6 +26,7 @@ from mixing_buddy.evaluation.differential import (
 )
 from mixing_buddy.evaluation.grading import grade, song_key, summarise
 from mixing_buddy.evaluation.published import summarise_published
+from mixing_buddy.evaluation.text_report import TextSettings, count_references, measure_texts
 from mixing_buddy.evaluation.verdicts import decide
 from mixing_buddy.schema import DIFFERENTIAL
 
@@ -71,6 +72,7 @@ def build_report(
     *,
     flavour: str = "ours",
     beside: Beside | None = None,
+    text_settings: TextSettings | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Grade everything.
@@ -80,6 +82,7 @@ def build_report(
         run: what `describe_run` returned; its `config` says how to grade.
         flavour: "published" to grade by the published rules as well.
         beside: baselines, if they were asked.
+        text_settings: how to compare answers with references as texts; not at all if None.
         seed: what intervals are drawn from.
 
     Returns:
@@ -92,7 +95,9 @@ def build_report(
         - `by_gain`: for `model` and `ceiling`, see `accuracy_by_gain`; not for "differential",
         - `published`: see `summarise_published`, where that was asked for,
         - `ranked` (sums of the most probable advice) and `calibration` (see `calibrate`; for
-          `model` and `ceiling`), where the model was ranked.
+          `model` and `ceiling`), where the model was ranked,
+        - `text` (see `measure_texts`; of the baselines as well) and `references` (see
+          `count_references`), where that was asked for.
     """
     rows, answers = answered.rows, answered.answers
     is_differential = run["config"] == DIFFERENTIAL
@@ -104,6 +109,8 @@ def build_report(
         sums = sum_up(rows, texts, seed=seed)
         del sums["by"]["song"]
         report["baselines"][name] = {"knows": beside.knows[name], **sums}
+    if text_settings is not None:
+        _add_texts(report, answered, beside, text_settings, seed)
     if is_differential:
         return report | {"confusion": confuse_changes(rows, answers)}
 
@@ -129,8 +136,29 @@ def build_report(
     return report
 
 
+def _add_texts(
+    report: dict[str, Any],
+    answered: Answered,
+    beside: Beside | None,
+    settings: TextSettings,
+    seed: int,
+) -> None:
+    rows, config = answered.rows, report["run"]["config"]
+    systems = {"model": answered.answers, **(beside.answers if beside else {})}
+    are_right = {
+        name: [_grades(row, text, config)["joint"] for row, text in zip(rows, texts, strict=True)]
+        for name, texts in systems.items()
+    }
+    found = measure_texts(rows, systems, are_right, settings, seed=seed)
+    report["references"] = count_references(rows)
+    for name, sums in {"model": report, **report["baselines"]}.items():
+        sums["text"], sums["intervals"]["text"] = found[name]
+
+
 def results_blocks(report: Mapping[str, Any], dataset_id: str) -> list[dict[str, Any]]:
     """Write a report's figures as entries of a model repository's ``.eval_results``.
+
+    No text metric is among them: a ranking by wording rewards wrong advice that is well put.
 
     Args:
         report: what `build_report` returned.
@@ -201,13 +229,16 @@ def write_report(out: Path, answered: Answered, report: Mapping[str, Any]) -> li
 def _line(answered: Answered, place: int, config: str) -> dict[str, Any]:
     row, answer = answered.rows[place], answered.answers[place]
     line = {"uid": row["uid"], "response": row["response"], "answer": answer}
-    if config == DIFFERENTIAL:
-        line |= grade_changes(row, read_changes(answer))
-    else:
-        line |= grade(row, parse_advice(answer))
+    line |= _grades(row, answer, config)
     if answered.posteriors is not None:
         line["posterior"] = dict(answered.posteriors[place])
     return line
+
+
+def _grades(row: Mapping[str, Any], answer: str, config: str) -> dict[str, Any]:
+    if config == DIFFERENTIAL:
+        return grade_changes(row, read_changes(answer))
+    return grade(row, parse_advice(answer))
 
 
 def _say(rows: Sequence[Mapping[str, Any]], posteriors) -> list[str]:

@@ -8,8 +8,9 @@ is right.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -47,69 +48,23 @@ def text_metrics(
     answers: Sequence[str],
     references: Sequence[Sequence[str]],
     which: Sequence[str] = MODEL_FREE,
-    *,
-    songs: Sequence[Hashable] | None = None,
-    bert_score_model: str | os.PathLike[str] | None = None,
-    similarity_model: str | os.PathLike[str] | None = None,
-    seed: int = 0,
+    **options: Any,
 ) -> dict[str, dict[str, Any]]:
     """Compare answers with references.
-
-    BLEU is sacrebleu's, ROUGE-L rouge_score's F-measure with stemming, METEOR nltk's, BERTScore
-    bert-score's F1, similarity the cosine of embeddings by sentence-transformers. Nothing is
-    downloaded but a model that is given by Hub id.
 
     Args:
         answers: one text for each row.
         references: for each row one or more right texts, such as the column `references`.
         which: names of `MODEL_FREE` and `MODEL_BASED`.
-        songs: which song each row is from, for intervals; none without.
-        bert_score_model: path or Hub id of a masked language model.
-        similarity_model: path or Hub id of a sentence-transformers model.
-        seed: what the intervals' resamples are drawn from.
+        **options: songs, models and seed, as in `compare_systems`.
 
     Returns:
-        For each name `best_of` (of a row's references the closest counts) and `mean_of` (their
-        mean counts), both means over rows; `perfect`, what a text scores against itself; `note`;
-        and with `songs` an `intervals` with 95 % intervals of both. `bleu` has `corpus` as well:
-        counts summed over all rows, each row against all its references.
+        What `compare_systems` returns for one system.
 
     Raises:
-        MixingBuddyError: a library or model is missing, a name is unknown, or lengths differ.
+        MixingBuddyError: see `compare_systems`.
     """
-    _check(answers, references, which)
-    pairs = [(a, r) for a, texts in zip(answers, references, strict=True) for r in texts]
-    distinct = list(dict.fromkeys(pairs))
-    place_of = {pair: place for place, pair in enumerate(distinct)}
-    places = np.array([place_of[pair] for pair in pairs])
-    ends = np.cumsum([len(texts) for texts in references])
-    measures: dict[str, Callable[[], _Measure]] = {
-        "bleu": lambda: _bleu(distinct),
-        "rouge_l": lambda: _rouge_l(distinct),
-        "meteor": lambda: _meteor(distinct),
-        "bert_score": lambda: _bert_score(distinct, _model(bert_score_model, "bert_score")),
-        "similarity": lambda: _similarity(distinct, _model(similarity_model, "similarity")),
-    }
-    results: dict[str, dict[str, Any]] = {}
-    for name in which:
-        measure = measures[name]()
-        by_row = np.split(measure.values[places], ends[:-1])
-        # Sorted, so that not even rounding depends on the order of references.
-        rows = {
-            "best_of": np.array([values.max() for values in by_row]),
-            "mean_of": np.array([np.sort(values).mean() for values in by_row]),
-        }
-        result: dict[str, Any] = {key: float(np.sort(each).mean()) for key, each in rows.items()}
-        result |= {"perfect": measure.perfect, "note": measure.note}
-        if name == "bleu":
-            result["corpus"] = _corpus_bleu(answers, references)
-        if songs is not None:
-            bootstrap = SongBootstrap(songs, seed=seed)
-            ones = np.ones(len(answers))
-            found = {key: bootstrap.interval(each, ones) for key, each in rows.items()}
-            result["intervals"] = {key: each and list(each) for key, each in found.items()}
-        results[name] = result
-    return results
+    return compare_systems({"": answers}, references, which, **options)[""]
 
 
 def compare_rows(
@@ -124,17 +79,102 @@ def compare_rows(
         rows: dataset rows (`references`, `response`, `source`, `split`, `song`).
         answers: one text for each.
         which: as in `text_metrics`.
-        **options: models and seed, as in `text_metrics`.
+        **options: models and seed, as in `compare_systems`.
 
     Returns:
         What `text_metrics` returns. A row without references counts with its response.
 
     Raises:
-        MixingBuddyError: see `text_metrics`.
+        MixingBuddyError: see `compare_systems`.
     """
-    references = [list(row["references"]) or [row["response"]] for row in rows]
     songs = [song_key(row) for row in rows]
-    return text_metrics(answers, references, which, songs=songs, **options)
+    return text_metrics(answers, row_references(rows), which, songs=songs, **options)
+
+
+def row_references(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Right texts of dataset rows: the column `references`, or `response` where that is empty."""
+    return [list(row.get("references") or [row["response"]]) for row in rows]
+
+
+def compare_systems(
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[Sequence[str]],
+    which: Sequence[str] = MODEL_FREE,
+    *,
+    songs: Sequence[Hashable] | None = None,
+    bert_score_model: str | os.PathLike[str] | None = None,
+    similarity_model: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Compare the answers of several systems with the same references.
+
+    BLEU is sacrebleu's, ROUGE-L rouge_score's F-measure with stemming, METEOR nltk's, BERTScore
+    bert-score's F1, similarity the cosine of embeddings by sentence-transformers. Nothing is
+    downloaded but a model that is given by Hub id. A pair of texts is scored once, however often
+    it comes, and a model is loaded once.
+
+    Args:
+        systems: answers by name of the system, one text for each row.
+        references: for each row one or more right texts.
+        which: names of `MODEL_FREE` and `MODEL_BASED`.
+        songs: which song each row is from, for intervals; none without.
+        bert_score_model: path or Hub id of a masked language model.
+        similarity_model: path or Hub id of a sentence-transformers model.
+        seed: what the intervals' resamples are drawn from.
+
+    Returns:
+        For each system and measure `best_of` (of a row's references the closest counts) and
+        `mean_of` (their mean counts), both means over rows; `best_of_row`, the closest of each
+        row; `perfect`, what a text scores against itself; `note`; and with `songs` an `intervals`
+        with 95 % intervals of both means. `bleu` has `corpus` as well: counts summed over all
+        rows, each row against all its references.
+
+    Raises:
+        MixingBuddyError: a library or model is missing, a name is unknown, or lengths differ.
+    """
+    for answers in systems.values():
+        _check(answers, references, which)
+    pairs = {
+        name: [(a, r) for a, texts in zip(answers, references, strict=True) for r in texts]
+        for name, answers in systems.items()
+    }
+    distinct = list(dict.fromkeys(pair for each in pairs.values() for pair in each))
+    place_of = {pair: place for place, pair in enumerate(distinct)}
+    places = {name: np.array([place_of[pair] for pair in each]) for name, each in pairs.items()}
+    ends = np.cumsum([len(texts) for texts in references])
+    bootstrap = None if songs is None else SongBootstrap(songs, seed=seed)
+    measures: dict[str, Callable[[], _Measure]] = {
+        "bleu": lambda: _bleu(distinct),
+        "rouge_l": lambda: _rouge_l(distinct),
+        "meteor": lambda: _meteor(distinct),
+        "bert_score": lambda: _bert_score(distinct, _model(bert_score_model, "bert_score")),
+        "similarity": lambda: _similarity(distinct, _model(similarity_model, "similarity")),
+    }
+    results: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in systems}
+    for measure_name in which:
+        measure = measures[measure_name]()
+        for name, answers in systems.items():
+            result = _over_rows(np.split(measure.values[places[name]], ends[:-1]), bootstrap)
+            result |= {"perfect": measure.perfect, "note": measure.note}
+            if measure_name == "bleu":
+                result["corpus"] = _corpus_bleu(answers, references)
+            results[name][measure_name] = result
+    return results
+
+
+def _over_rows(by_row: Sequence[np.ndarray], bootstrap: SongBootstrap | None) -> dict[str, Any]:
+    # Sorted, so that not even rounding depends on the order of references.
+    rows = {
+        "best_of": np.array([values.max() for values in by_row]),
+        "mean_of": np.array([np.sort(values).mean() for values in by_row]),
+    }
+    result: dict[str, Any] = {key: float(np.sort(each).mean()) for key, each in rows.items()}
+    result["best_of_row"] = rows["best_of"].tolist()
+    if bootstrap is not None:
+        ones = np.ones(len(by_row))
+        found = {key: bootstrap.interval(each, ones) for key, each in rows.items()}
+        result["intervals"] = {key: each and list(each) for key, each in found.items()}
+    return result
 
 
 def _check(
@@ -162,6 +202,13 @@ def _model(model: str | os.PathLike[str] | None, name: str) -> str:
     return os.fspath(model)
 
 
+def _watched(pairs: _Pairs, name: str) -> Iterable[tuple[str, str]]:
+    """Show a progress bar where it takes more than two seconds."""
+    from tqdm.auto import tqdm
+
+    return tqdm(pairs, desc=name, unit="pair", delay=2, leave=False)
+
+
 def _bleu_scorer():
     # Texts of fewer than four words have no 4-grams: without the effective order they score 0
     # against themselves.
@@ -170,8 +217,9 @@ def _bleu_scorer():
 
 def _bleu(pairs: _Pairs) -> _Measure:
     scorer = _bleu_scorer()
-    scores = [min(scorer.sentence_score(a, [r]).score, 100.0) for a, r in pairs]
-    return _Measure(np.array(scores), 100.0, "sentence BLEU, 13a tokens, exponential smoothing")
+    found = (scorer.sentence_score(a, [r]).score for a, r in _watched(pairs, "BLEU"))
+    scores = [min(score, 100.0) for score in found]
+    return _Measure(np.array(scores), 100.0, f"sentence BLEU, sacrebleu {scorer.get_signature()}")
 
 
 def _corpus_bleu(answers: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -186,8 +234,12 @@ def _rouge_l(pairs: _Pairs) -> _Measure:
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
-    scores = [scorer.score(target=r, prediction=a)["rougeL"].fmeasure for a, r in pairs]
-    return _Measure(np.array(scores), 1.0, "F-measure, Porter stems")
+    scores = [
+        scorer.score(target=r, prediction=a)["rougeL"].fmeasure
+        for a, r in _watched(pairs, "ROUGE-L")
+    ]
+    note = f"F-measure, Porter stems, rouge_score {version('rouge_score')}"
+    return _Measure(np.array(scores), 1.0, note)
 
 
 class _NoSynonyms:
@@ -210,8 +262,11 @@ def _meteor(pairs: _Pairs) -> _Measure:
         from nltk.corpus import wordnet
 
         note = "exact, stem and WordNet synonym matching"
-    scores = [single_meteor_score(words(r), words(a), wordnet=wordnet) for a, r in pairs]
-    return _Measure(np.array(scores), 1.0, note)
+    scores = [
+        single_meteor_score(words(r), words(a), wordnet=wordnet)
+        for a, r in _watched(pairs, "METEOR")
+    ]
+    return _Measure(np.array(scores), 1.0, f"{note}, nltk {version('nltk')}")
 
 
 def _bert_score(pairs: _Pairs, model: str) -> _Measure:
@@ -226,7 +281,8 @@ def _bert_score(pairs: _Pairs, model: str) -> _Measure:
     scorer = _load(lambda: library.BERTScorer(model_type=model, num_layers=layers), model)
     answers, references = (list(side) for side in zip(*pairs, strict=True))
     _, _, f1 = scorer.score(answers, references)
-    return _Measure(f1.double().numpy(), 1.0, f"F1, layer {layers} of {os.path.basename(model)}")
+    note = f"F1, layer {layers} of {os.path.basename(model)}, bert-score {version('bert-score')}"
+    return _Measure(f1.double().numpy(), 1.0, note)
 
 
 def _similarity(pairs: _Pairs, model: str) -> _Measure:
@@ -237,7 +293,9 @@ def _similarity(pairs: _Pairs, model: str) -> _Measure:
     place_of = {text: place for place, text in enumerate(texts)}
     sides = (np.array(vectors[[place_of[p[i]] for p in pairs]], dtype=float) for i in (0, 1))
     cosines = np.clip(np.prod(list(sides), axis=0).sum(axis=1), -1.0, 1.0)
-    return _Measure(cosines, 1.0, f"cosine of embeddings by {os.path.basename(model)}")
+    library_version = version("sentence-transformers")
+    note = f"cosine, {os.path.basename(model)}, sentence-transformers {library_version}"
+    return _Measure(cosines, 1.0, note)
 
 
 def _load(load: Callable[[], Any], model: str) -> Any:

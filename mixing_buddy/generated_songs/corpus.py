@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 import soundfile
 from tqdm import tqdm
 
+from mixing_buddy.audio import refusing_sound
 from mixing_buddy.generated_songs.balance import DEFAULT_SPREAD_DB
 from mixing_buddy.generated_songs.song import (
     DEFAULT_SAMPLE_RATE,
@@ -99,7 +103,8 @@ def generate_songs(
         # Not fork: a process that has used threads (torch, OpenMP) may hang when forked.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(num_proc, len(jobs)), mp_context=context) as pool:
-            futures = [pool.submit(_write_song, *job) for job in jobs]
+            with _interrupts_ignored():
+                futures = [pool.submit(_write_song, *job) for job in jobs]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -108,6 +113,22 @@ def generate_songs(
                 pool.shutdown(cancel_futures=True)
                 raise
     return folders
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let the processes that start meanwhile ignore Ctrl-C, which reaches all of them at once.
+
+    They inherit it, and end when this process has cancelled what they have not begun.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone may do this
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _describe_source(out: Path) -> None:
@@ -152,10 +173,14 @@ def _write_song(folder: Path, settings: dict, fonts: Sequence[Path]) -> None:
     # Written aside and renamed: a song folder is complete or it is not there.
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    for stem in STEMS:
-        path = unfinished / f"{stem}.flac"
-        soundfile.write(path, stems[stem], settings["sample_rate"], subtype="PCM_16")
     text = json.dumps({"settings": settings, **choices}, indent=1)
-    (unfinished / METADATA_NAME).write_text(text + "\n", encoding="utf-8")
-    unfinished.rename(folder)
+    try:
+        with refusing_sound(folder):
+            unfinished.mkdir()
+            for stem in STEMS:
+                path = unfinished / f"{stem}.flac"
+                soundfile.write(path, stems[stem], settings["sample_rate"], subtype="PCM_16")
+            (unfinished / METADATA_NAME).write_text(text + "\n", encoding="utf-8")
+            unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

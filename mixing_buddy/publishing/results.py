@@ -35,7 +35,7 @@ class Measure:
 
     def rounded(self, value: float) -> float:
         """Return a report's number in the measure's unit."""
-        return round(self.scale * value, 1 if self.unit == "%" else 2)
+        return round(self.scale * value, 2 if self.unit == "dB" else 1)
 
 
 #: What goes into a card, where a report has it: reports differ with the dataset's config.
@@ -46,6 +46,9 @@ MEASURES = (
     Measure(("magnitude",), "Magnitude accuracy (flawed mixes)"),
     Measure(("error_detection", "f1"), "Error detection, F1", "f1"),
     Measure(("error_db",), "Mean absolute error of changes", "mae", 1.0, "dB"),
+    # What METEOR and the measures by models give depends on what a machine has: no card.
+    Measure(("text", "bleu", "best_of"), "BLEU, nearest reference", "bleu", 1.0, "of 100"),
+    Measure(("text", "rouge_l", "best_of"), "ROUGE-L, nearest reference", "rouge", 100.0, "of 100"),
 )
 _RUN_FIELDS = ("weights", "dataset", "config", "split", "prompt_category")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from mixing_buddy.advice import Advice
 from mixing_buddy.advising.combining import WindowAdvice
+from mixing_buddy.files import open_to_replace
 from mixing_buddy.flaws import Direction
-from mixing_buddy.workstations.files import open_to_replace
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def write_labels(path: str | os.PathLike[str], labels: Iterable[Label]) -> None:
         OutputError: it can't be written there.
     """
     lines = [f"{each.start_s:.6f}\t{each.end_s:.6f}\t{_one_line(each.text)}\n" for each in labels]
-    with open_to_replace(Path(path).expanduser()) as file:
+    with open_to_replace(Path(os.path.expanduser(path))) as file:
         file.write("".join(lines).encode("utf-8", "replace"))
 
 

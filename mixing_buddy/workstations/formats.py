@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mixing_buddy.errors import OutputError, ProjectError
+from mixing_buddy.files import open_to_replace
 from mixing_buddy.workstations.dawproject import read_dawproject, write_dawproject
-from mixing_buddy.workstations.files import open_to_replace
 from mixing_buddy.workstations.project import FaderMove, Project, plan_moves
 from mixing_buddy.workstations.reaper import edit_reaper, read_reaper
 
@@ -33,7 +33,7 @@ def read_project(path: str | os.PathLike[str]) -> Project:
     Raises:
         ProjectError: there is no such file, it has another suffix, or it can't be read.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not is_project(path):
         raise ProjectError(f"{path}: not a project: give a file {' or '.join(SUFFIXES)}.")
     if not path.is_file():
@@ -67,7 +67,7 @@ def write_advice(
         ProjectError: a track is not there or has no fader, or the project changed since.
         OutputError: `out` is the project itself, of another format, or can't be written.
     """
-    out = Path(out).expanduser()
+    out = Path(os.path.expanduser(out))
     if out.suffix.lower() != project.path.suffix.lower():
         raise OutputError(f"{out}: name it {project.path.suffix}, like {project.path.name}.")
     if out.exists() and out.samefile(project.path):

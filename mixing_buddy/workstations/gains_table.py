@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixing_buddy.workstations.files import open_to_replace
+from mixing_buddy.files import open_to_replace
 from mixing_buddy.workstations.project import FaderMove, Project
 
 COLUMNS = ("track", "stem", "current_db", "change_db", "new_db")
@@ -69,7 +69,7 @@ def write_gains(path: str | os.PathLike[str], rows: Iterable[GainRow]) -> None:
     for row in rows:
         levels = (row.current_db, row.change_db, row.new_db)
         writer.writerow([row.track, row.stem, *map(_level, levels)])
-    with open_to_replace(Path(path).expanduser()) as file:
+    with open_to_replace(Path(os.path.expanduser(path))) as file:
         file.write(text.getvalue().encode("utf-8", "replace"))
 
 

@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 
 from mixing_buddy.advising.inputs import SKIP
 from mixing_buddy.advising.stem_names import guess_stem
-from mixing_buddy.audio import audio_info, read_audio, resample, to_mono
-from mixing_buddy.errors import AudioError, OutputError, ProjectError
+from mixing_buddy.audio import audio_info, read_audio, refusing_sound, resample, to_mono
+from mixing_buddy.errors import AudioError, ProjectError
 from mixing_buddy.loudness import db_to_gain
 from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.stems import STEMS
@@ -42,6 +42,9 @@ _BLOCK_S = 30
 #: What is read around a piece, so that its resampling knows its surroundings.
 _MARGIN_S = 0.02
 _MAX_REPEATS = 100_000
+
+#: Share of what is free that one packed file may take.
+_MAX_SHARE_OF_DISK = 0.5
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,8 @@ def render_stems(
                 for piece in pieces:
                     piece.add_to(block[piece.stem], start, files)
                 for output, samples in zip(outputs, block, strict=True):
-                    _write(output, samples)
+                    with refusing_sound(Path(output.name)):
+                        output.write(samples)
 
 
 @dataclass(frozen=True)
@@ -235,9 +239,10 @@ class _Files:
             return clip.path
         key = (clip.archive, clip.path)
         if key not in self._unpacked:
-            target = self._folder / f"{len(self._unpacked)}{clip.path.suffix}"
+            target = self._folder / f"{len(self._unpacked)}{clip.path.suffix[:8]}"
             try:
                 with zipfile.ZipFile(clip.archive) as archive:
+                    self._check_room(archive.getinfo(clip.path.as_posix()).file_size, where)
                     with archive.open(clip.path.as_posix()) as source, target.open("wb") as file:
                         shutil.copyfileobj(source, file)
             except (KeyError, OSError, *DAMAGED) as e:
@@ -246,6 +251,14 @@ class _Files:
                 ) from e
             self._unpacked[key] = target
         return self._unpacked[key]
+
+    def _check_room(self, num_bytes: int, where: str) -> None:
+        """Raise where unpacking would fill the disk: a kilobyte may unpack to a megabyte."""
+        if num_bytes > _MAX_SHARE_OF_DISK * shutil.disk_usage(self._folder).free:
+            raise ProjectError(
+                f"{where} plays a file of {num_bytes / 1e9:.1f} GB, for which there is too little "
+                "space to unpack it. Free some, or set TMPDIR to another folder."
+            )
 
     def info(self, path: Path, where: str) -> tuple[int, int]:
         """Number of samples and sample rate of a file."""
@@ -278,16 +291,6 @@ class _Files:
                 raise ProjectError(f"{where}: {error}") from error
             audio[begin - first : end - first] = to_mono(part)
         return resample(audio, rate, SAMPLE_RATE), first / rate
-
-
-def _write(output: soundfile.SoundFile, samples: np.ndarray) -> None:
-    try:
-        output.write(samples)
-    except soundfile.LibsndfileError as error:
-        raise OutputError(
-            f"{output.name}: can't be written ({error.error_string}). Free some space there, or "
-            "set TMPDIR to another folder."
-        ) from error
 
 
 def _pieces(
