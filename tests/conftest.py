@@ -6,8 +6,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import tiny
+
+# A busy machine is no fault of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 # Nothing in the tests may wait for a network; read by the libraries when they are imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -119,7 +119,7 @@ def test_resampling_keeps_length_level_and_pitch():
 
 
 @given(st.integers(1, 3), st.floats(-2.0, 2.0))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_mono_of_equal_channels_is_the_channel(channels, gain):
     audio = tone(0.01, channels=1)[0] * np.float32(gain)
     np.testing.assert_allclose(to_mono(np.stack([audio] * channels)), audio, atol=1e-6)

@@ -80,7 +80,7 @@ def test_sizes_of_one_direction_add_up():
         st.tuples(st.sampled_from([0.1, 0.5, 0.7, 0.9]), st.booleans()), min_size=1, max_size=60
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_curve_ends_at_the_plain_risk_and_its_area_has_bounds(answers):
     confidences, rights = (np.array(each) for each in zip(*answers, strict=True))
     curve = risk_coverage(confidences, rights)

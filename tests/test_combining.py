@@ -77,7 +77,7 @@ def test_a_verdict_that_no_answer_states_is_put_into_words():
     assert parse_advice(song.text).stem == song.stem
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_whatever_is_answered_there_is_advice_in_words(data):
     answers = [BALANCED, Advice("Hm."), *(advice(s, c) for s in ADVISED_STEMS for c in FLAWED)]

@@ -51,7 +51,7 @@ def rows_of(agreed, base_seed=0):
 
 
 @given(st.integers(0, 2**31), st.sampled_from([*STEMS, "mean"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_advised_change_leads_from_a_to_the_consensus(seed, anchor):
     agreed = agreed_on(anchor=anchor, seed=seed)
     balance = reference_balance(agreed)
@@ -75,7 +75,7 @@ def test_the_advised_change_leads_from_a_to_the_consensus(seed, anchor):
 
 
 @given(st.integers(0, 2**31), st.sampled_from([*STEMS, "mean"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_stem_counts_as_changed_where_standing_still_is_outside_its_tolerance(seed, anchor):
     agreed = agreed_on(anchor=anchor, seed=seed)
     for row in rows_of([agreed], seed):

@@ -11,7 +11,7 @@ from mixing_buddy.licences import hub_licence, may_embed
 
 
 @given(st.floats(0.0, 20.0), st.integers(1, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_clips_come_back_within_16_bits_and_keep_their_relative_level(peak, num_clips):
     rng = np.random.default_rng(num_clips)
     clips = [rng.uniform(-1, 1, 2_400).astype(np.float32) * np.float32(peak / n) for n in

@@ -39,9 +39,7 @@ def test_blocks_are_those_of_the_whole_file(tmp_path, sample_rate):
         np.testing.assert_array_equal(left, right)
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(8000, 50_000), st.integers(2000, 120_000))
 def test_odd_rates_and_lengths_lose_nothing(tmp_path, sample_rate, num_samples):
     path = tmp_path / "odd.wav"

@@ -291,7 +291,6 @@ SCORES = st.fixed_dictionaries({name: st.integers(1, 5) for name in criteria()})
 PROSE = st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"]), max_size=30)
 
 
-@settings(deadline=None)
 @given(SCORES, PROSE, PROSE)
 def test_scores_are_found_among_words(scores, before, after):
     assert parse_scores(f"{before}{json.dumps(scores)}{after}", criteria()) == scores
@@ -306,7 +305,7 @@ def test_rankings_read_back(order):
     assert parse_ranking(ranking, 5) == order
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text() | st.recursive(st.integers() | st.text(), st.lists).map(json.dumps))
 def test_no_text_at_all_raises_anything_else(text):
     with pytest.raises(UnusableReply):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixing_buddy.loudness import active_fraction, db_to_gain, loudness_lufs, rms_dbfs
@@ -19,7 +19,6 @@ def sine(frequency, duration_s=2.0, amplitude=1.0, rate=RATE):
 
 
 @given(st.floats(-60.0, 60.0))
-@settings(deadline=None)
 def test_gain_moves_level_by_itself_and_its_inverse_undoes_it(gain_db):
     audio = sine(440.0, 0.1)
     assert rms_dbfs(audio * db_to_gain(gain_db)) == pytest.approx(
@@ -35,7 +34,6 @@ def test_levels_of_known_signals():
 
 
 @given(st.integers(0, 40))
-@settings(deadline=None)
 def test_active_fraction_is_the_share_of_frames_that_sound(num_active):
     audio = np.zeros(40 * 1200, dtype=np.float32)
     audio[: num_active * 1200] = 0.1

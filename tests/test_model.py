@@ -50,7 +50,7 @@ def strided(request, tiny_buddy, tiny_mert_strides):
     return tiny_buddy if request.param == "tiny" else tiny_mert_strides
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(num_samples=st.integers(2_400, 720_000), pooling_factor=st.integers(1, 12))
 def test_token_count_is_the_pooled_number_of_convolution_frames(num_samples, pooling_factor):
     # Brute force: run the convolutions' index arithmetic on the real layers.

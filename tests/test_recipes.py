@@ -63,7 +63,7 @@ def test_stems_that_can_not_be_heard_are_neither_target_nor_anchor():
 
 
 @given(base_seeds, st.floats(0.0, 3.0), st.sampled_from(["single_mix", "stems", "preference"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_recipe_states_the_flaw_that_it_injects(base_seed, tolerance_db, mode):
     chunk = make_chunk()
     recipes = enumerate_recipes(
@@ -87,7 +87,7 @@ def test_a_recipe_states_the_flaw_that_it_injects(base_seed, tolerance_db, mode)
 
 
 @given(base_seeds, st.sampled_from([STEMS, ("bass", "other", "vocals")]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_differential_changes_one_to_three_stems_and_says_which(base_seed, audible):
     rows = rows_of("differential", base_seed, audible)
     numbers = Counter(row["num_changed_stems"] for row in rows)
@@ -107,7 +107,7 @@ def test_differential_changes_one_to_three_stems_and_says_which(base_seed, audib
 
 
 @given(base_seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_metric_scores_chosen_one_and_rejected_zero(base_seed):
     for row in rows_of("preference", base_seed):
         assert row["chosen"] == row["response"] != row["rejected"]
@@ -173,7 +173,7 @@ def test_kinds_of_prompt_come_in_the_stated_shares_and_tell_nothing_of_balance()
 
 
 @given(base_seeds, st.sampled_from(["single_mix", "stems"]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_claims_are_right_or_wrong_in_the_one_way_stated(base_seed, mode):
     for row in rows_of(mode, base_seed):
         claim = (row["claim_stem"], row["claim_direction"])

@@ -52,7 +52,7 @@ def batch_of(recipes):
 
 
 @given(gains_db)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_gains_and_their_opposites_give_the_balanced_mix(gains):
     stems = noise()
     changed = np.stack([db_to_gain(gains[stem]) * stems[i] for i, stem in enumerate(STEMS)])
@@ -61,7 +61,7 @@ def test_gains_and_their_opposites_give_the_balanced_mix(gains):
 
 
 @given(gains_db)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_mix_is_the_sum_of_its_stems_rendered_alone(gains):
     stems = noise()
     mix = render(stems, gains)
@@ -81,7 +81,7 @@ def test_a_stem_without_gain_is_left_out():
 
 
 @given(gains_db)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_powers_are_those_of_the_stems_as_they_stand_in_the_mix(gains):
     stems = noise(POWER_BLOCK * 6 + 7)
     powers = stem_powers(stems, gains)

@@ -44,7 +44,6 @@ DOCUMENTED = {0, 1, 2, 3, 130}
 def fuzz(max_examples: int):
     return settings(
         max_examples=max_examples,
-        deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 
@@ -834,6 +833,14 @@ def test_replacing_is_all_or_nothing(tmp_path, size, fails):
 
 
 # Ends in the middle
+
+
+@pytest.fixture(autouse=True)
+def _heeded_interrupts():
+    """Heed Ctrl-C even where a shell runs the tests in its background, and so ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def start(*arguments: object, before: str) -> subprocess.Popen:

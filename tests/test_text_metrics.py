@@ -55,7 +55,7 @@ def test_an_empty_answer_scores_nothing():
         assert found["best_of"] == 0, name
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), rows=st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=4))))
 def test_best_of_is_never_below_mean_of_and_no_order_matters(data, rows):
     rows = rows or [(RIGHT, [OTHER])]

@@ -33,7 +33,6 @@ RATE = 24_000
 
 fuzz = settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
