@@ -14,7 +14,11 @@ Every field of the YAML file can be given as a flag, which wins. A run that was 
 `--resume_from_checkpoint latest`.
 """
 
+import os
 import sys
+
+# Workers make features of many small products: several threads would wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,11 @@ def share_clips(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
     batch = dict(batch)
     values, mask = batch["input_values"], batch.get("input_values_mask")
-    lengths = [values.shape[1]] * len(values) if mask is None else mask.sum(-1).tolist()
+    # Padding is at the end: where the last sample is real, all are.
+    if mask is None or mask[:, -1].all():
+        lengths = [values.shape[1]] * len(values)
+    else:
+        lengths = mask.sum(-1).tolist()
     distinct: list[int] = []
     index: list[int] = []
     # A few samples of each clip tell nearly all apart; only clips that agree in them are compared.
@@ -70,12 +74,17 @@ class SFTCollator:
 
     Args:
         processor: the model's ``MixingBuddyProcessor``.
+        mark_decisions: says of each token of a row's answer whether it decides; see
+            ``training.decisions``.
     """
 
-    def __init__(self, processor):
+    def __init__(
+        self,
+        processor,
+        mark_decisions: Callable[[Mapping[str, Any]], Sequence[bool]] | None = None,
+    ):
         self.processor = processor
-        hop = int(np.prod(processor.feature_extractor.conv_stride))
-        self.blocks_per_token = hop * processor.pooling_factor // POWER_BLOCK
+        self.mark_decisions = mark_decisions
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Collate rows.
@@ -83,7 +92,8 @@ class SFTCollator:
         Returns:
             The processor's tensors, ``labels`` of shape `(batch_size, sequence_length)` and, where
             stem powers are known, ``stem_levels_labels_db`` of shape `(num_audio_tokens,
-            num_stems)`, in dB relative to the sample's common reference.
+            num_stems)`, in dB relative to the sample's common reference; where decisions are marked,
+            ``decision_mask`` of the shape of ``labels``.
 
         Raises:
             ValueError: if a row's answer is not found in its text, which happens where the chat
@@ -102,28 +112,77 @@ class SFTCollator:
                 "{% endgeneration %}, else there is nothing to learn from."
             )
         batch["labels"] = torch.where(answer, batch["input_ids"], -100)
+        if self.mark_decisions is not None:
+            batch["decision_mask"] = self._decision_mask(rows, answer)
         if all("stem_powers" in row for row in rows):
-            levels_db = [
-                levels
-                for row in rows
-                for levels in self._levels_db(row["clips"], row["stem_powers"])
-            ]
-            batch["stem_levels_labels_db"] = torch.from_numpy(np.concatenate(levels_db))
+            batch["stem_levels_labels_db"] = level_labels_db(self.processor, rows)
         return share_clips(batch)
 
-    def _levels_db(
-        self, clips: Sequence[np.ndarray], powers: Sequence[np.ndarray]
-    ) -> Iterator[np.ndarray]:
-        """Yield for each clip of a sample the level of every stem at every audio token.
 
-        Levels are relative to the reference that the feature extractor divides the clips by.
+    def _decision_mask(
+        self, rows: Sequence[Mapping[str, Any]], answer: torch.Tensor
+    ) -> torch.Tensor:
+        """Put the marks of each answer's tokens where these stand in the batch."""
+        mask = torch.zeros_like(answer)
+        for row, places, of_row in zip(rows, answer, mask, strict=True):
+            marks = torch.as_tensor(self.mark_decisions(row), dtype=torch.bool)
+            positions = places.nonzero().flatten()
+            # What ends the answer follows its tokens.
+            of_row[positions[: len(marks)]] = marks[: len(positions)]
+        return mask
+
+
+class HearingCollator:
+    """Makes a training batch of rows that carry ``clips`` and ``stem_powers``, without any text.
+
+    Args:
+        processor: the model's ``MixingBuddyProcessor``.
+    """
+
+    def __init__(self, processor):
+        self.processor = processor
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Collate rows.
+
+        Returns:
+            The feature extractor's tensors, and ``stem_levels_labels_db`` of shape
+            `(num_audio_tokens, num_stems)`, in dB relative to the sample's common reference.
         """
+        extractor = self.processor.feature_extractor
+        clips = [
+            clip
+            for row in rows
+            for clip in extractor.common_reference([extractor.as_mono(c) for c in row["clips"]])
+        ]
+        batch = extractor(clips, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+        batch["stem_levels_labels_db"] = level_labels_db(self.processor, rows)
+        return share_clips(batch)
+
+
+def level_labels_db(processor, rows: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+    """Return the level of every stem at every audio token of the clips of rows.
+
+    Args:
+        processor: the model's ``MixingBuddyProcessor``.
+        rows: rendered rows, with ``clips`` and ``stem_powers``.
+
+    Returns:
+        `torch.Tensor` of shape `(num_audio_tokens, num_stems)`: levels in dB relative to the
+        reference that the feature extractor divides the clips of a row by.
+    """
+    hop = int(np.prod(processor.feature_extractor.conv_stride))
+    blocks_per_token = hop * processor.pooling_factor // POWER_BLOCK
+    labels_db = []
+    for row in rows:
+        clips = row["clips"]
         energy = sum(float(np.dot(clip, clip)) for clip in clips)
         reference = max(energy / sum(clip.size for clip in clips), 1e-12)
-        for clip, blocks in zip(clips, powers, strict=True):
-            num_tokens = self.processor.num_audio_tokens(clip.size)
-            padded = np.zeros((num_tokens * self.blocks_per_token, blocks.shape[1]), np.float32)
+        for clip, blocks in zip(clips, row["stem_powers"], strict=True):
+            num_tokens = processor.num_audio_tokens(clip.size)
+            padded = np.zeros((num_tokens * blocks_per_token, blocks.shape[1]), np.float32)
             padded[: len(blocks)] = blocks[: len(padded)]
-            tokens = padded.reshape(num_tokens, self.blocks_per_token, -1).mean(axis=1)
+            tokens = padded.reshape(num_tokens, blocks_per_token, -1).mean(axis=1)
             floor = 10 ** (LEVEL_FLOOR_DB / 10)
-            yield 10 * np.log10(np.maximum(tokens / reference, floor))
+            labels_db.append(10 * np.log10(np.maximum(tokens / reference, floor)))
+    return torch.from_numpy(np.concatenate(labels_db))

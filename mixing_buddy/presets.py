@@ -56,9 +56,9 @@ def template_texts() -> list[str]:
 def build_nano(**overrides: Any):
     """Build an untrained nano: HuBERT-structured encoder, projector and Qwen2, all small.
 
-    The encoder is coarse (25 frames a second, few channels), since on two CPU cores a waveform
-    encoder of MERT's strides would take nearly all the time; the level features carry most of
-    what nano hears.
+    The encoder is coarse (12.5 frames a second, few channels), since on two CPU cores a waveform
+    encoder of MERT's strides would take nearly all the time; the level features, with convolutions
+    of their own, carry most of what nano hears.
 
     Args:
         overrides: fields of ``MixingBuddyConfig`` to set otherwise.
@@ -75,13 +75,13 @@ def build_nano(**overrides: Any):
     fields = {
         "audio_config": {
             "model_type": "hubert",
-            "conv_dim": [16, 32, 64],
-            "conv_kernel": [40, 16, 12],
-            "conv_stride": [20, 8, 6],
-            "hidden_size": 64,
+            "conv_dim": [8, 32],
+            "conv_kernel": [160, 32],
+            "conv_stride": [80, 24],
+            "hidden_size": 32,
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
-            "intermediate_size": 128,
+            "intermediate_size": 64,
             "num_conv_pos_embeddings": 16,
             "num_conv_pos_embedding_groups": 8,
             "hidden_dropout": 0.0,
@@ -104,9 +104,14 @@ def build_nano(**overrides: Any):
         },
         "audio_token_id": tokenizer.convert_tokens_to_ids(AUDIO_TOKEN),
         "num_level_bands": 64,
-        "pooling_factor": 10,
-        "projector_hidden_sizes": [768, 512, 512, 384],
-        "projector_dropouts": [0.1, 0.05, 0.0, 0.0],
+        "level_encoder_channels": [16, 32, 48],
+        "level_encoder_strides": [1, 1, 5],
+        "num_context_layers": 2,
+        "num_context_heads": 6,
+        "context_mlp_size": 576,
+        "pooling_factor": 5,
+        "projector_hidden_sizes": [512],
+        "projector_dropouts": [0.1],
         "level_loss_weight": 1.0,
     }
     config = MixingBuddyConfig(**{**fields, **overrides})

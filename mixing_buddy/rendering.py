@@ -34,7 +34,7 @@ _STORE_VERSION = "1"
 #: token covers, for MERT's strides as for nano's.
 POWER_BLOCK = 320
 
-_MAX_OPEN_SONGS = 64
+_MAX_OPEN_SONGS = 1024
 _PROBE_BYTES = 65_536
 
 

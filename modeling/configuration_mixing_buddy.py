@@ -1,5 +1,6 @@
 """Configuration of the Mixing Buddy model."""
 
+import math
 from collections.abc import Sequence
 
 from huggingface_hub.dataclasses import strict
@@ -75,6 +76,16 @@ class MixingBuddyConfig(PreTrainedConfig):
         num_level_bands (`int`, defaults to 64):
             Bands of the level features (log energies in dB relative to the sample's common
             reference) that stand beside the encoder's states, which forget level; 0 turns them off.
+        level_encoder_channels (`list[int]`, *optional*): channels of the convolutions over the
+            level features, along time and frequency, before they join the encoder's states; by
+            default none, and the features join as they are.
+        level_encoder_strides (`list[int]`, *optional*): stride along time of each of these
+            convolutions; their product divides `pooling_factor`. Along frequency it is 2.
+        num_context_layers (`int`, defaults to 0): attention layers over the audio tokens of a clip,
+            in both directions, between projector and language model.
+        num_context_heads (`int`, defaults to 4): attention heads of each of them.
+        context_mlp_size (`int`, defaults to 768): width of the MLP in each of them.
+        context_dropout (`float`, defaults to 0.1): dropout in each of them.
         pooling_factor (`int`, defaults to 10): consecutive encoder frames joined into one token.
         projector_hidden_sizes (`list[int]`): widths of the projector's hidden layers.
         projector_dropouts (`list[float]`): dropout after each hidden layer, one for each.
@@ -104,6 +115,12 @@ class MixingBuddyConfig(PreTrainedConfig):
     text_config: dict | PreTrainedConfig | None = None
     audio_token_id: int = 151646
     num_level_bands: int = 64
+    level_encoder_channels: list[int] | tuple[int, ...] = ()
+    level_encoder_strides: list[int] | tuple[int, ...] = ()
+    num_context_layers: int = 0
+    num_context_heads: int = 4
+    context_mlp_size: int = 768
+    context_dropout: float | int = 0.1
     pooling_factor: int = 10
     projector_hidden_sizes: list[int] | tuple[int, ...] = (2048, 4096, 4096, 2048)
     projector_dropouts: list[float] | tuple[float, ...] = (0.3, 0.2, 0.1, 0.1)
@@ -143,6 +160,36 @@ class MixingBuddyConfig(PreTrainedConfig):
             )
         if self.pooling_factor < 1:
             raise ValueError(f"pooling_factor is {self.pooling_factor}: it must be 1 or more.")
+        channels, strides = self.level_encoder_channels, self.level_encoder_strides
+        if len(channels) != len(strides):
+            raise ValueError(
+                f"level_encoder_channels has {len(channels)} values and level_encoder_strides "
+                f"{len(strides)}: give one stride for each layer."
+            )
+        if channels and not self.num_level_bands:
+            raise ValueError(
+                "level_encoder_channels is set, but num_level_bands is 0: without level features "
+                "there is nothing to encode."
+            )
+        if self.pooling_factor % math.prod(strides):
+            raise ValueError(
+                f"level_encoder_strides multiply to {math.prod(strides)}, which does not divide "
+                f"pooling_factor, {self.pooling_factor}."
+            )
+        if self.num_context_layers and self.text_config.hidden_size % self.num_context_heads:
+            raise ValueError(
+                f"num_context_heads is {self.num_context_heads}, which does not divide the "
+                f"language model's width, {self.text_config.hidden_size}."
+            )
+
+    @property
+    def level_encoder_size(self) -> int:
+        """Numbers that a step of the level encoder has; without it, of a frame."""
+        if not self.level_encoder_channels:
+            return self.num_level_bands
+        # Every layer halves the bands.
+        bands = -(-self.num_level_bands // 2 ** len(self.level_encoder_channels))
+        return self.level_encoder_channels[-1] * bands
 
     def num_audio_tokens(self, num_samples: int) -> int:
         """Count the language-model positions that a clip of `num_samples` samples fills."""

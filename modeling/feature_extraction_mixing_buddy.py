@@ -160,7 +160,10 @@ class MixingBuddyFeatureExtractor(SequenceFeatureExtractor):
         clips = raw_speech if isinstance(raw_speech, list | tuple) else [raw_speech]
         minimum = receptive_field(self.conv_kernel, self.conv_stride)
         clips = [self.as_mono(clip) for clip in clips]
-        clips = [np.pad(clip, (0, max(minimum - clip.size, 0))) for clip in clips]
+        clips = [
+            np.pad(clip, (0, minimum - clip.size)) if clip.size < minimum else clip
+            for clip in clips
+        ]
         longest = max(clip.size for clip in clips)
         values = np.zeros((len(clips), longest), dtype=np.float32)
         mask = np.zeros((len(clips), longest), dtype=np.int32)

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
@@ -20,9 +19,12 @@ from transformers.utils import can_return_tuple, torch_compilable_check
 
 from .assembly_mixing_buddy import MixingBuddyAssemblyMixin
 from .configuration_mixing_buddy import MixingBuddyConfig, num_audio_frames, receptive_field
-
-#: The level head predicts levels in dB divided by this, so that its targets are of order 1.
-LEVEL_SCALE_DB = 10.0
+from .hearing_mixing_buddy import (
+    MixingBuddyLayerMix,
+    MixingBuddyLevelHead,
+    MixingBuddyProjector,
+    level_loss_function,
+)
 
 #: Inputs that have a row for each clip, or each distinct one, and not for each sample.
 AUDIO_INPUTS = (
@@ -76,103 +78,6 @@ class MixingBuddyCausalLMOutputWithPast(ModelOutput):
     hidden_states: tuple[torch.Tensor] | None = None
     attentions: tuple[torch.Tensor] | None = None
     audio_embeds: torch.Tensor | None = None
-
-
-class MixingBuddyLayerMix(nn.Module):
-    """Sum of all hidden states of the encoder with learnt softmax weights."""
-
-    def __init__(self, num_states: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(num_states))
-
-    def forward(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Mix `num_states` tensors of shape `(num_clips, num_frames, hidden_size)` into one."""
-        weights = torch.softmax(self.weight.float(), dim=0).to(hidden_states[0].dtype)
-        mixed = weights[0] * hidden_states[0]
-        for weight, state in zip(weights[1:], hidden_states[1:], strict=True):
-            mixed = torch.addcmul(mixed, weight, state)
-        return mixed
-
-
-class MixingBuddyProjector(nn.Module):
-    """Joins consecutive frames and maps them to the width of the language model.
-
-    An MLP with activation, layer norm and dropout after each hidden layer and no residuals.
-    """
-
-    def __init__(self, config: MixingBuddyConfig):
-        super().__init__()
-        self.pooling_factor = config.pooling_factor
-        frame_size = config.audio_config.hidden_size + config.num_level_bands
-        sizes = [frame_size * config.pooling_factor, *config.projector_hidden_sizes]
-        layers: list[nn.Module] = []
-        for size_in, size_out, dropout in zip(
-            sizes[:-1], sizes[1:], config.projector_dropouts, strict=True
-        ):
-            layers += [
-                nn.Linear(size_in, size_out),
-                ACT2FN[config.projector_hidden_act],
-                nn.LayerNorm(size_out),
-                nn.Dropout(dropout),
-            ]
-        layers.append(nn.Linear(sizes[-1], config.text_config.hidden_size))
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Project frames.
-
-        Args:
-            frames: `torch.Tensor` of shape `(num_clips, num_frames, frame_size)`.
-
-        Returns:
-            `torch.Tensor` of shape `(num_clips, ceil(num_frames / pooling_factor), hidden_size)`;
-            the last group is filled up with zeros.
-        """
-        num_clips, num_frames, frame_size = frames.shape
-        frames = nn.functional.pad(frames, (0, 0, 0, -num_frames % self.pooling_factor))
-        return self.layers(frames.reshape(num_clips, -1, frame_size * self.pooling_factor))
-
-
-class MixingBuddyLevelHead(nn.Linear):
-    """Predicts from each audio embedding how loud every stem is in that stretch of the clip.
-
-    The strong form of the auxiliary loss. It reads the projector's output directly, so its gradient
-    reaches the projector without passing through the language model, where the published system's
-    vanished; it is linear, so what it reads is easy for the language model to read too; and it has
-    a target for every stem at every audio token, where the answer has one for a whole clip.
-    """
-
-    def __init__(self, config: MixingBuddyConfig):
-        super().__init__(config.text_config.hidden_size, len(config.level_stems))
-
-    def forward(self, audio_embeds: torch.Tensor) -> torch.Tensor:
-        """Predict levels.
-
-        Args:
-            audio_embeds: `torch.Tensor` of shape `(num_audio_tokens, hidden_size)`.
-
-        Returns:
-            `torch.Tensor` of shape `(num_audio_tokens, num_stems)`: level of each of
-            `config.level_stems` in dB relative to the sample's common reference.
-        """
-        # A head kept in float32 may stand beside a language model in half precision.
-        return super().forward(audio_embeds.to(self.weight.dtype)) * LEVEL_SCALE_DB
-
-
-def level_loss_function(
-    stem_levels_db: torch.Tensor, stem_levels_labels_db: torch.Tensor
-) -> torch.Tensor:
-    """Return the mean squared error of predicted levels, in units of `LEVEL_SCALE_DB` squared.
-
-    Args:
-        stem_levels_db: `torch.Tensor` of shape `(num_audio_tokens, num_stems)`, predictions in dB.
-        stem_levels_labels_db: `torch.Tensor` of the same shape, true levels in dB, NaN where
-            unknown.
-    """
-    known = ~torch.isnan(stem_levels_labels_db)
-    labels_db = torch.where(known, stem_levels_labels_db, 0.0)
-    error = (stem_levels_db.float() - labels_db) / LEVEL_SCALE_DB
-    return (error.square() * known).sum() / known.sum().clamp(min=1)
 
 
 class MixingBuddyPreTrainedModel(PreTrainedModel):
@@ -284,6 +189,15 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
             for parts in zip(*groups, strict=True)
         )
 
+    def _num_frames(self, lengths: list[int] | None) -> list[int] | None:
+        """Count the frames of clips of unequal length; None where all are of full length."""
+        if lengths is None or len(set(lengths)) == 1:
+            return None
+        config = self.config.audio_config
+        return [
+            num_audio_frames(length, config.conv_kernel, config.conv_stride) for length in lengths
+        ]
+
     @can_return_tuple
     def get_audio_features(
         self,
@@ -339,20 +253,25 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
             states = encoder_states.unbind(1)
         # Trained parts may be kept in another precision than the frozen encoder.
         frames = self.layer_mix(states).to(self.multi_modal_projector.layers[-1].weight.dtype)
+        levels = None
         if input_features is not None:
             levels = input_features[:, : frames.shape[1]].to(frames)
-            frames = torch.cat([frames, levels], dim=-1)
+            levels = self.multi_modal_projector.encode_levels(levels, self._num_frames(lengths))
+        token_counts = None
+        if lengths is not None and len(set(lengths)) > 1:
+            token_counts = [self.config.num_audio_tokens(length) for length in lengths]
         if clip_index is not None:
             # Before the projector, whose dropout is drawn for each place.
             frames = frames[clip_index]
-        embeds = self.multi_modal_projector(frames)
-        if lengths is None or len(set(lengths)) == 1:
+            levels = None if levels is None else levels[clip_index]
+            if token_counts is not None:
+                token_counts = [token_counts[clip] for clip in clip_index.tolist()]
+        embeds = self.multi_modal_projector(frames, levels, token_counts)
+        if token_counts is None:
             kept = embeds.flatten(0, 1)
         else:
-            places = range(len(lengths)) if clip_index is None else clip_index.tolist()
-            num_tokens = [self.config.num_audio_tokens(lengths[clip]) for clip in places]
             kept = torch.cat(
-                [embed[:count] for embed, count in zip(embeds, num_tokens, strict=True)]
+                [embed[:count] for embed, count in zip(embeds, token_counts, strict=True)]
             )
         if output_hidden_states is None:
             output_hidden_states = self.config.audio_config.output_hidden_states
@@ -407,8 +326,6 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         **kwargs,
     ) -> MixingBuddyModelOutputWithPast:
         r"""Run the model; arguments as in [`MixingBuddyForConditionalGeneration.forward`]."""
-        if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)
         audio_embeds = stem_levels_db = None
         if input_values is not None or encoder_states is not None:
             audio_embeds = self.get_audio_features(
@@ -418,7 +335,15 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
                 clip_index,
                 encoder_states,
                 return_dict=True,
-            ).pooler_output.to(inputs_embeds)
+            ).pooler_output
+            if input_ids is None and inputs_embeds is None:
+                return MixingBuddyModelOutputWithPast(
+                    audio_embeds=audio_embeds, stem_levels_db=self.level_head(audio_embeds)
+                )
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        if audio_embeds is not None:
+            audio_embeds = audio_embeds.to(inputs_embeds)
         mask = None
         # Without audio there must be no placeholder; but a compiled graph, as is made for the steps
         # after the prompt, can't stop to look.
@@ -495,11 +420,13 @@ class MixingBuddyForConditionalGeneration(
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
     ) -> MixingBuddyCausalLMOutputWithPast:
-        r"""Run the model on text and audio.
+        r"""Run the model on text and audio, or on audio alone.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): tokens, with
-                one audio token at each position that an audio embedding fills.
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
+                tokens, with one audio token at each position that an audio embedding fills. Without
+                any text the clips are heard and the language model is not run: what comes back is
+                `stem_levels_db`, `audio_embeds` and, with labels for them, the level loss.
             input_values (`torch.Tensor` of shape `(num_distinct_clips, num_samples)`, *optional*):
                 clips of the whole batch in order of their placeholders; with `clip_index` each
                 distinct clip once.
@@ -548,6 +475,16 @@ class MixingBuddyForConditionalGeneration(
             use_cache=use_cache,
             **kwargs,
         )
+        if outputs.last_hidden_state is None:
+            level_loss = None
+            if stem_levels_labels_db is not None:
+                level_loss = level_loss_function(outputs.stem_levels_db, stem_levels_labels_db)
+            return MixingBuddyCausalLMOutputWithPast(
+                loss=level_loss,
+                level_loss=level_loss,
+                stem_levels_db=outputs.stem_levels_db,
+                audio_embeds=outputs.audio_embeds,
+            )
         hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
         logits = self.lm_head(hidden_states)
         loss = level_loss = None

@@ -31,6 +31,7 @@ EVERYTHING = AugmentationArguments(
     augment_tilt_db=1.5,
     augment_peak_db=6.0,
     swap_stems_probability=0.7,
+    redraw_balance_db=1.5,
 )
 
 
@@ -191,6 +192,30 @@ def test_swapped_stems_come_from_other_songs_at_this_mixs_level(rows, augment, l
             )
 
 
+def test_a_redrawn_balance_forgets_the_songs_own_deviations(rows, augment, levelled_songs):
+    def levels_db(deviation_db, **settings):
+        """Levels of the bass of Amber, whose song.json says how far it stands from the usual."""
+        place = levelled_songs / "train" / "Amber" / "song.json"
+        bass = {"bass": {"deviation_db": deviation_db}}
+        place.write_text(json.dumps({"balance": {"offset_lufs": -20.0, "stems": bass}}))
+        transform = augment(AugmentationArguments(**settings))
+        levels = []
+        for epoch in range(8):
+            transform.epoch = epoch
+            levels += [
+                rms_dbfs(transform.row_stems(row)[0]) for row in rows if row["song"] == "Amber"
+            ]
+        return np.array(levels)
+
+    level_db = levels_db(0.0, augment_gain_db=1e-9)
+    redrawn_db = levels_db(0.0, redraw_balance_db=1.5) - level_db
+    assert np.ptp(redrawn_db) > 1.0
+    # The same draws, from where the stem would stand without its own deviation.
+    np.testing.assert_allclose(
+        levels_db(2.5, redraw_balance_db=1.5) - level_db, redrawn_db - 2.5, atol=1e-4
+    )
+
+
 def test_stem_powers_are_those_of_the_stems_that_are_heard(rows, augment):
     transform = augment(AugmentationArguments(swap_stems_probability=1.0, augment_tilt_db=1.5))
     for row, rendered in zip(rows, rows.with_transform(transform), strict=True):
@@ -230,6 +255,7 @@ def test_songs_of_unknown_balance_are_never_mixed(song_root, rows, augment):
     [
         ("augment_gain_db", -1.0),
         ("swap_stems_probability", 1.5),
+        ("redraw_balance_db", -1.0),
         ("augment_noise_snr_db", [60.0, 30.0]),
         ("augment_noise_snr_db", [30.0]),
     ],

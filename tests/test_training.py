@@ -235,8 +235,10 @@ def tiny_run(song_root, tmp_path, write_song):
     build_dataset(config, tmp_path / "dataset", BuildSettings(modes=tuple(modes)))
     settings = yaml.safe_load((REPOSITORY / "configs" / "nano.yaml").read_text())
     settings |= {
+        "model_name_or_path": "nano",
         "dataset": [str(tmp_path / "dataset")],
         "dataset_config": modes,
+        "dataset_config_share": [],
         "songs": [str(song_root)],
         "output_dir": str(tmp_path / "run"),
         "per_device_train_batch_size": 2,
@@ -246,6 +248,7 @@ def tiny_run(song_root, tmp_path, write_song):
         "eval_steps": 4,
         "max_eval_rows": 2,
         "validate_answers_rows": 3,
+        "validate_answers_steps": 4,
         "logging_steps": 1,
         "disable_tqdm": True,
         "dataloader_num_workers": 1,
@@ -254,7 +257,7 @@ def tiny_run(song_root, tmp_path, write_song):
         "augment_noise_snr_db": [30.0, 60.0],
         "augment_tilt_db": 1.0,
         "swap_stems_probability": 0.5,
-        "projector_dropouts": [0.3, 0.2, 0.1, 0.1],
+        "projector_dropouts": [0.3],
         "final_projector_dropouts": [0.0],
         "norm_matching_weight": 0.05,
     }
@@ -391,3 +394,63 @@ def test_accelerate_that_started_fewer_processes_than_asked_for_is_reported(monk
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     assert "torchrun --nproc_per_node" in check_launch(SimpleNamespace(world_size=1))
     assert check_launch(SimpleNamespace(world_size=2)) is None
+
+
+def test_the_tokens_that_decide_are_those_in_which_answers_differ(tiny_buddy, song_root, tmp_path):
+    from mixing_buddy.dataset_builder import MixingBuddyDatasetConfig
+    from mixing_buddy.dataset_builder.building import BuildSettings, build_dataset
+    from mixing_buddy.labels import decode_labels
+    from mixing_buddy.rows import open_rows
+    from mixing_buddy.training.decisions import DecisionMarker, alternatives
+
+    _, processor = tiny_buddy
+    tokenizer = processor.tokenizer
+    config = MixingBuddyDatasetConfig(
+        sources=(str(song_root),), sampling="sample", samples_per_chunk=20
+    )
+    modes = ("single_mix", "stems", "differential")
+    build_dataset(config, tmp_path / "dataset", BuildSettings(modes=modes))
+    marker = DecisionMarker(tokenizer)
+    for mode in modes:
+        columns = decode_labels(open_rows(tmp_path / "dataset", mode, "train")[:])
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values())]
+        marked = 0
+        for row in rows:
+            tokens = tokenizer.encode(row["response"])
+            marks = marker(row)
+            assert len(marks) == len(tokens)
+            marked += any(marks)
+            # Up to the first token that decides, every other answer is the same.
+            opening = tokenizer.decode(tokens[: marks.index(True)] if any(marks) else [])
+            assert all(other.startswith(opening) for other in alternatives(row))
+        assert marked == len(rows)
+
+
+def test_decisions_are_learnt_from_their_own_tokens_alone(make_tiny_buddy, trainer_for):
+    from mixing_buddy.training.auxiliary import auxiliary_losses
+
+    model, processor = make_tiny_buddy()
+    rows = sample_rows(4)
+    marks = [
+        [place == 3 for place in range(len(processor.tokenizer.encode(row["response"])))]
+        for row in rows
+    ]
+    by_response = {row["response"]: each for row, each in zip(rows, marks, strict=True)}
+    collator = SFTCollator(processor, lambda row: by_response[row["response"]])
+    batch = collator(rows)
+    for row, mask, ids in zip(rows, batch["decision_mask"], batch["input_ids"], strict=True):
+        assert ids[mask].tolist() == [processor.tokenizer.encode(row["response"])[3]]
+    trainer = trainer_for(model, processor, rows)
+    losses = []
+    for weight in (0.0, 2.0):
+        trainer.auxiliary_losses = auxiliary_losses(
+            level_loss_weight=0.0, decision_loss_weight=weight
+        )
+        with torch.no_grad():
+            losses.append(trainer.compute_loss(model, dict(batch)))
+    with torch.no_grad():
+        inputs = {name: each for name, each in batch.items() if name != "decision_mask"}
+        logits = model(**inputs).logits[:, :-1][batch["decision_mask"][:, 1:]]
+    wanted = batch["input_ids"][batch["decision_mask"]]
+    expected = torch.nn.functional.cross_entropy(logits, wanted)
+    torch.testing.assert_close(losses[1] - losses[0], 2 * expected, atol=1e-4, rtol=1e-4)

@@ -59,6 +59,13 @@ def tiny_buddy(**audio_config):
     model, processor = build_nano(
         audio_config={**small, **audio_config},
         num_level_bands=16,
+        level_encoder_channels=[4, 6],
+        level_encoder_strides=[1, 5],
+        num_context_layers=1,
+        num_context_heads=4,
+        context_mlp_size=32,
+        context_dropout=0.0,
+        pooling_factor=10,
         projector_hidden_sizes=[32],
         projector_dropouts=[0.0],
         level_loss_weight=0.05,

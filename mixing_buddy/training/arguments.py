@@ -24,6 +24,14 @@ class DataArguments:
         default_factory=lambda: ["single_mix"],
         metadata={"help": "Configs of the datasets; the rows of several are joined."},
     )
+    dataset_config_share: list[float] = field(
+        default_factory=list,
+        metadata={
+            "help": "Share of the rows of each config to use, evenly spread over its songs, as in "
+            "1.0 0.3 0.3: rows with several clips cost more, and some modes are learnt sooner. By "
+            "default all rows."
+        },
+    )
     streaming: bool = field(
         default=False,
         metadata={
@@ -100,6 +108,14 @@ class AugmentationArguments:
             "convention, where those of real songs were balanced against each other."
         },
     )
+    redraw_balance_db: float = field(
+        default=0.0,
+        metadata={
+            "help": "Give each stem of a generated song another natural deviation in every epoch, "
+            "drawn with this standard deviation in dB (1.5 is the spread that the songs are "
+            "generated with by default), so that no song's balance can be learnt by heart."
+        },
+    )
 
     @property
     def any(self) -> bool:
@@ -108,7 +124,13 @@ class AugmentationArguments:
 
     def check(self) -> None:
         """Raise `MixingBuddyError` where a value is out of range."""
-        for name in ("augment_gain_db", "augment_dc_offset", "augment_tilt_db", "augment_peak_db"):
+        for name in (
+            "augment_gain_db",
+            "augment_dc_offset",
+            "augment_tilt_db",
+            "augment_peak_db",
+            "redraw_balance_db",
+        ):
             if getattr(self, name) < 0:
                 raise MixingBuddyError(f"{name} is {getattr(self, name):g}: give 0 or more.")
         if not 0 <= self.swap_stems_probability <= 1:
@@ -139,6 +161,13 @@ class LearningArguments:
         metadata={
             "help": "Weight of the published auxiliary loss (0.05 there): the mean norm of audio "
             "embeddings shall be that of text embeddings. 0 turns it off."
+        },
+    )
+    decision_loss_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of a second loss on the tokens that decide: those in which the answers "
+            "of a template differ. 1 is a good start for a model from scratch; 0 turns it off."
         },
     )
     projector_dropouts: list[float] = field(

@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,19 @@ _MAX_TRIES = 4
 
 #: Where a chunk is: source, split, song, start_s, duration_s.
 Chunk = tuple[str, str, str, float, float]
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What the balance of a generated song was made of.
+
+    Args:
+        mix_level_lufs: level common to all its stems.
+        deviations_db: how far each stem stands from where the convention has it.
+    """
+
+    mix_level_lufs: float
+    deviations_db: Mapping[str, float]
 
 
 class AugmentingTransform(RenderTransform):
@@ -71,20 +85,22 @@ class AugmentingTransform(RenderTransform):
         self.seed = seed
         # Shared memory: DataLoader workers that outlive an epoch must see the next one's number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._mix_levels_lufs: dict[tuple[str, str, str], float | None] = {}
+        self._balances: dict[tuple[str, str, str], Balance | None] = {}
+        self._levels_dbfs: dict[Chunk, list[float]] = {}
         # By source, split and length, then by song.
         self._donors: dict[tuple[str, str, float], dict[str, list[Chunk]]] = {}
-        if settings.swap_stems_probability:
+        if settings.swap_stems_probability or settings.redraw_balance_db:
             for chunk in chunks:
                 source, split, song, _, duration_s = chunk
-                if self._mix_level_lufs(source, split, song) is not None:
+                if self._balance(source, split, song) is not None:
                     songs = self._donors.setdefault((source, split, duration_s), {})
                     songs.setdefault(song, []).append(chunk)
             if not self._donors:
                 raise MixingBuddyError(
-                    "swap_stems_probability needs songs whose balance is known, those that "
-                    "`mixing-buddy generate-songs` made (their song.json says how loud each mix "
-                    "stands), and none of the training rows is of such a song. Leave it at 0."
+                    "swap_stems_probability and redraw_balance_db need songs whose balance is "
+                    "known, those that `mixing-buddy generate-songs` made (their song.json says "
+                    "how loud the mix and each stem stand), and none of the training rows is of "
+                    "such a song. Leave them at 0."
                 )
 
     @property
@@ -108,11 +124,11 @@ class AugmentingTransform(RenderTransform):
         return rendered
 
     def row_stems(self, row: Mapping[str, Any]) -> np.ndarray:
-        """Return the stems of a row, some from other songs, equalised and at another level."""
+        """Return the stems of a row, some of other songs, balanced anew, equalised and turned."""
         stems = super().row_stems(row)
         settings, uid = self.settings, row["uid"]
-        if settings.swap_stems_probability:
-            stems = self._swap(stems, row, self._rng(uid, "swap"))
+        if settings.swap_stems_probability or settings.redraw_balance_db:
+            stems = self._recombine(stems, row)
         if settings.augment_tilt_db or settings.augment_peak_db:
             rng = self._rng(uid, "equalise")
             curves_db = [
@@ -153,48 +169,68 @@ class AugmentingTransform(RenderTransform):
             clips = [clip + offset for clip in clips]
         return clips
 
-    def _swap(
-        self, stems: np.ndarray, row: Mapping[str, Any], rng: np.random.Generator
-    ) -> np.ndarray:
-        """Replace stems by the same stems of other songs of the same source and split.
+    def _recombine(self, stems: np.ndarray, row: Mapping[str, Any]) -> np.ndarray:
+        """Take stems from other songs of the same source and split, and balance them anew.
 
         Each stem of a generated song stands at its usual loudness plus a deviation of its own,
         so a stem of another song stands as rightly in this mix, once the difference of the two
-        mixes' common levels is made up for. Only audible stems are replaced, and by audible ones:
-        texts and clips say which stems sound.
+        mixes' common levels is made up for; and so does one with another deviation. Only audible
+        stems are replaced, and by audible ones: texts and clips say which stems sound.
         """
-        own_lufs = self._mix_level_lufs(row["source"], row["split"], row["song"])
+        own_place = (row["source"], row["split"], row["song"])
+        own = self._balance(*own_place)
+        if own is None:
+            return stems
         donors = self._donors.get((row["source"], row["split"], row["duration_s"]), {})
         others = [song for song in donors if song != row["song"]]
-        if own_lufs is None or not others:
-            return stems
-        swapped = np.array(stems)
-        for index in range(len(STEMS)):
-            if rng.random() >= self.settings.swap_stems_probability:
-                continue
-            if rms_dbfs(stems[index]) <= MIN_STEM_DBFS:
-                continue
-            for _ in range(_MAX_TRIES):
-                chunks = donors[others[rng.integers(len(others))]]
-                chunk = chunks[rng.integers(len(chunks))]
-                gain_db = own_lufs - self._mix_level_lufs(*chunk[:3])
-                donor = self.chunk_stems(*chunk)[index] * np.float32(db_to_gain(gain_db))
-                if rms_dbfs(donor) > MIN_STEM_DBFS:
-                    swapped[index] = donor
-                    break
-        return swapped
+        swaps, redraws = self._rng(row["uid"], "swap"), self._rng(row["uid"], "balance")
+        own_chunk = (*own_place, row["start_s"], row["duration_s"])
+        result = np.empty_like(stems)
+        for index, stem in enumerate(STEMS):
+            samples, balance = stems[index], own
+            if (
+                others
+                and swaps.random() < self.settings.swap_stems_probability
+                and self._chunk_levels_dbfs(own_chunk)[index] > MIN_STEM_DBFS
+            ):
+                for _ in range(_MAX_TRIES):
+                    chunks = donors[others[swaps.integers(len(others))]]
+                    chunk = chunks[swaps.integers(len(chunks))]
+                    donor = self._balance(*chunk[:3])
+                    gain_db = own.mix_level_lufs - donor.mix_level_lufs
+                    if self._chunk_levels_dbfs(chunk)[index] + gain_db > MIN_STEM_DBFS:
+                        samples, balance = self.chunk_stems(*chunk)[index], donor
+                        break
+            gain_db = own.mix_level_lufs - balance.mix_level_lufs
+            if self.settings.redraw_balance_db and stem in balance.deviations_db:
+                deviation_db = redraws.normal(0.0, self.settings.redraw_balance_db)
+                gain_db += deviation_db - balance.deviations_db[stem]
+            np.multiply(samples, np.float32(db_to_gain(gain_db)), out=result[index])
+        return result
 
-    def _mix_level_lufs(self, source: str, split: str, song: str) -> float | None:
-        """Return the level common to a generated song's stems, None for other songs."""
+    def _chunk_levels_dbfs(self, chunk: Chunk) -> list[float]:
+        """Return the RMS level of each stem of a chunk, measured once."""
+        if chunk not in self._levels_dbfs:
+            self._levels_dbfs[chunk] = [rms_dbfs(stem) for stem in self.chunk_stems(*chunk)]
+        return self._levels_dbfs[chunk]
+
+    def _balance(self, source: str, split: str, song: str) -> Balance | None:
+        """Return what a generated song's balance was made of, None for other songs."""
         key = (source, split, song)
-        if key not in self._mix_levels_lufs:
+        if key not in self._balances:
             file = find_song(self.source(source), split, song).folder / "song.json"
             try:
-                facts = json.loads(file.read_text(encoding="utf-8"))
-                self._mix_levels_lufs[key] = float(facts["balance"]["offset_lufs"])
-            except (OSError, ValueError, KeyError, TypeError):
-                self._mix_levels_lufs[key] = None
-        return self._mix_levels_lufs[key]
+                facts = json.loads(file.read_text(encoding="utf-8"))["balance"]
+                self._balances[key] = Balance(
+                    mix_level_lufs=float(facts["offset_lufs"]),
+                    deviations_db={
+                        stem: float(stem_facts["deviation_db"])
+                        for stem, stem_facts in facts.get("stems", {}).items()
+                    },
+                )
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                self._balances[key] = None
+        return self._balances[key]
 
 
 class EpochCallback(TrainerCallback):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mixing_buddy.modeling.modeling_mixing_buddy import level_loss_function
+from mixing_buddy.modeling.hearing_mixing_buddy import level_loss_function
 from mixing_buddy.training.distributed import num_known
 
 
@@ -30,6 +30,9 @@ class Caught:
         stem_levels_db: what the level head made of them, `(num_audio_tokens, num_stems)`.
         labels_db: the true levels, of the same shape; None where rows don't say.
         audio_token_id: id of the placeholder of audio.
+        decision_logits: scores of the tokens that decide, `(num_decisions, vocab_size)`; None where
+            rows don't say which do.
+        decision_tokens: these tokens, `(num_decisions,)`.
     """
 
     input_ids: torch.Tensor
@@ -39,6 +42,8 @@ class Caught:
     stem_levels_db: torch.Tensor
     labels_db: torch.Tensor | None
     audio_token_id: int
+    decision_logits: torch.Tensor | None = None
+    decision_tokens: torch.Tensor | None = None
 
 
 #: Figures to log: for each the sum over what this process saw, and how many things that was.
@@ -92,13 +97,31 @@ def norm_matching_loss(caught: Caught) -> tuple[torch.Tensor, Figures]:
     }
 
 
+def decision_loss(caught: Caught) -> tuple[torch.Tensor, Figures] | None:
+    """Score the tokens that decide once more; logs how many of them are right, too."""
+    if caught.decision_logits is None or not len(caught.decision_tokens):
+        return None
+    logits, tokens = caught.decision_logits.float(), caught.decision_tokens
+    loss = torch.nn.functional.cross_entropy(logits, tokens)
+    count = torch.tensor(float(len(tokens)), device=loss.device)
+    num_right = (logits.detach().argmax(-1) == tokens).sum()
+    return loss, {
+        "decision_loss": (loss.detach() * count, count),
+        "decision_accuracy": (num_right, count),
+    }
+
+
 def auxiliary_losses(
-    *, level_loss_weight: float, norm_matching_weight: float = 0.0
+    *,
+    level_loss_weight: float,
+    norm_matching_weight: float = 0.0,
+    decision_loss_weight: float = 0.0,
 ) -> list[AuxiliaryLoss]:
     """List the losses whose weight is not 0."""
     losses = [
         AuxiliaryLoss("level_loss", level_loss_weight, level_loss, over_levels=True),
         AuxiliaryLoss("norm_matching_loss", norm_matching_weight, norm_matching_loss),
+        AuxiliaryLoss("decision_loss", decision_loss_weight, decision_loss),
     ]
     return [loss for loss in losses if loss.weight]
 
@@ -113,13 +136,17 @@ class Listener:
     def __init__(self, model: torch.nn.Module):
         self._audio: tuple[torch.Tensor, torch.Tensor] | None = None
         self._text: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._states: torch.Tensor | None = None
+        self._head = model.get_output_embeddings()
         self._audio_token_id = model.config.audio_token_id
         model.get_input_embeddings().register_forward_hook(self._hear_text)
         # An adapter that trains the head in full wraps it: the wrapper has the shorter name.
-        name = min(
-            (name for name, _ in model.named_modules() if name.endswith("level_head")), key=len
-        )
-        model.get_submodule(name).register_forward_hook(self._hear_audio)
+        for part, hook in (
+            ("level_head", self._hear_audio),
+            ("language_model", self._hear_states),
+        ):
+            name = min((name for name, _ in model.named_modules() if name.endswith(part)), key=len)
+            model.get_submodule(name).register_forward_hook(hook)
 
     def _hear_text(self, module, args, output) -> None:
         # Of a token alone it is looked up too, to find placeholders.
@@ -129,13 +156,25 @@ class Listener:
     def _hear_audio(self, module, args, output) -> None:
         self._audio = args[0], output
 
+    def _hear_states(self, module, args, output) -> None:
+        self._states = output.last_hidden_state
+
     def collect(
-        self, attention_mask: torch.Tensor, labels_db: torch.Tensor | None
+        self,
+        attention_mask: torch.Tensor,
+        labels_db: torch.Tensor | None,
+        decision_mask: torch.Tensor | None = None,
     ) -> Caught | None:
         """Return what was caught since the last time, and forget it; None where no audio came."""
         (audio, self._audio), (text, self._text) = (self._audio, None), (self._text, None)
+        states, self._states = self._states, None
         if audio is None or text is None:
             return None
+        logits = tokens = None
+        if decision_mask is not None:
+            # A token is foretold at the place before it.
+            logits = self._head(states[:, :-1][decision_mask[:, 1:]])
+            tokens = text[0][:, 1:][decision_mask[:, 1:]]
         return Caught(
             input_ids=text[0],
             attention_mask=attention_mask,
@@ -144,4 +183,6 @@ class Listener:
             stem_levels_db=audio[1],
             labels_db=labels_db,
             audio_token_id=self._audio_token_id,
+            decision_logits=logits,
+            decision_tokens=tokens,
         )

@@ -202,7 +202,8 @@ def activation_bytes(
     scored = batch.num_samples * batch.answer_tokens
     kept["scores"] = scored * (3 * 4 * tile + 2 * c * text.hidden_size)
     audio_tokens = batch.num_clips * config.num_audio_tokens(batch.clip_samples)
-    frame = (audio.hidden_size + config.num_level_bands) * config.pooling_factor
+    steps = config.pooling_factor // math.prod(config.level_encoder_strides)
+    frame = audio.hidden_size * config.pooling_factor + config.level_encoder_size * steps
     sizes = [frame, *config.projector_hidden_sizes]
     # Each layer keeps its input, what the activation and the norm read, and the dropout's mask.
     kept["projector"] = audio_tokens * (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datasets import Dataset, concatenate_datasets, get_dataset_split_names
+from datasets import Dataset, IterableDataset, concatenate_datasets, get_dataset_split_names
+from transformers import TrainerCallback
 
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.rendering import RenderTransform, parse_sources
 from mixing_buddy.rows import open_rows, spread
 from mixing_buddy.training.arguments import AugmentationArguments, DataArguments
-from mixing_buddy.training.augmentation import AugmentingTransform, chunks_of
+from mixing_buddy.training.augmentation import AugmentingTransform, EpochCallback, chunks_of
 from mixing_buddy.training.checks import check_songs
 
 
@@ -35,7 +36,11 @@ def load_rows(
     Raises:
         MixingBuddyError: there is no such dataset, none has the split, or songs are missing.
     """
-    parts = [open_rows(*place) for place in find_places(args, split)]
+    shares = config_shares(args)
+    parts = []
+    for dataset, config, its_split in find_places(args, split):
+        part = open_rows(dataset, config, its_split)
+        parts.append(spread(part, max(1, round(shares[config] * len(part)))))
     # Columns that only some configs have are null in the rows of the others.
     rows = spread(concatenate_datasets(parts), max_rows)
     sources = parse_sources(args.songs)
@@ -66,6 +71,41 @@ def find_places(args: DataArguments, split: str) -> list[tuple[str, str, str]]:
             "without validation songs, train with --eval_strategy no."
         )
     return places
+
+
+def config_shares(args: DataArguments) -> dict[str, float]:
+    """Return which share of its rows is used of each config.
+
+    Raises:
+        MixingBuddyError: another number of shares than configs, one out of range, or shares of
+            rows that are streamed, whose number is not known.
+    """
+    shares = args.dataset_config_share
+    if not shares:
+        return dict.fromkeys(args.dataset_config, 1.0)
+    if len(shares) != len(args.dataset_config):
+        raise MixingBuddyError(
+            f"dataset_config_share has {len(shares)} values for {len(args.dataset_config)} configs "
+            f"({', '.join(args.dataset_config)}): give one for each."
+        )
+    if not all(0 < share <= 1 for share in shares):
+        raise MixingBuddyError(
+            f"dataset_config_share is {shares}: give numbers above 0, up to 1 for all rows."
+        )
+    if args.streaming:
+        raise MixingBuddyError(
+            "dataset_config_share needs rows that can be counted before training: not a stream."
+        )
+    return dict(zip(args.dataset_config, shares, strict=True))
+
+
+def row_callbacks(rows) -> list[TrainerCallback]:
+    """Return the callbacks that augmented rows need: they are told which epoch begins."""
+    if isinstance(rows, IterableDataset):
+        # Streamed rows know their pass.
+        return []
+    transform = rows.format["format_kwargs"]["transform"]
+    return [EpochCallback(transform)] if isinstance(transform, AugmentingTransform) else []
 
 
 def _list_splits(dataset: str, config: str) -> list[str]:

@@ -19,7 +19,7 @@ def projector_dropouts(model: torch.nn.Module) -> list[list[torch.nn.Dropout]]:
     """
     layers: dict[str, list[torch.nn.Dropout]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Dropout) and "multi_modal_projector." in name:
+        if isinstance(module, torch.nn.Dropout) and "multi_modal_projector.layers." in name:
             layers.setdefault(name.rpartition(".")[2], []).append(module)
     return [layers[number] for number in sorted(layers, key=int)]
 

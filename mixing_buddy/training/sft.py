@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from datasets import IterableDataset
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
@@ -19,16 +18,16 @@ from mixing_buddy.training.arguments import (
     ModelArguments,
     ValidationArguments,
 )
-from mixing_buddy.training.augmentation import AugmentingTransform, EpochCallback
 from mixing_buddy.training.auxiliary import AuxiliaryLoss, Figures, Listener
 from mixing_buddy.training.auxiliary import auxiliary_losses as choose_losses
 from mixing_buddy.training.checkpoints import AdapterCheckpoints
 from mixing_buddy.training.checks import check_splits, check_trackers
+from mixing_buddy.training.decisions import DecisionMarker
 from mixing_buddy.training.distributed import count_known_levels, num_known
 from mixing_buddy.training.feature_cache import use_feature_cache
 from mixing_buddy.training.kernels import attention_errors, prepare_to_compile
 from mixing_buddy.training.models import build_model, keep_trainables_in_float32, lora_config
-from mixing_buddy.training.rows import load_rows
+from mixing_buddy.training.rows import load_rows, row_callbacks
 from mixing_buddy.training.schedules import (
     DropoutSchedule,
     PatientStopping,
@@ -87,12 +86,13 @@ class MixingBuddySFTTrainer(AdapterCheckpoints, SFTTrainer):
         """Return TRL's loss plus the weighted auxiliary losses."""
         inputs = dict(inputs)
         labels_db = inputs.pop("stem_levels_labels_db", None)
+        decision_mask = inputs.pop("decision_mask", None)
         mask = inputs["attention_mask"]
         result = super().compute_loss(
             model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
         )
         loss = result[0] if return_outputs else result
-        caught = self.listener.collect(mask, labels_db)
+        caught = self.listener.collect(mask, labels_db, decision_mask)
         for auxiliary in self.auxiliary_losses if caught is not None else ():
             learnt = auxiliary.function(caught)
             if learnt is None:
@@ -212,14 +212,17 @@ def build_trainer(
             if evaluates
             else None
         ),
-        data_collator=SFTCollator(processor),
+        data_collator=SFTCollator(
+            processor,
+            DecisionMarker(processor.tokenizer) if learning.decision_loss_weight else None,
+        ),
         processing_class=processor,
         peft_config=lora_config(model_args),
         auxiliary_losses=_losses(model.config, learning),
         answers=answers,
         callbacks=[
             *_dropout_callbacks(model, learning),
-            *_row_callbacks(train_rows),
+            *row_callbacks(train_rows),
             *_stopping_callbacks(validation),
         ],
     )
@@ -236,6 +239,7 @@ def _losses(config, learning: LearningArguments) -> list[AuxiliaryLoss]:
     return choose_losses(
         level_loss_weight=config.level_loss_weight,
         norm_matching_weight=learning.norm_matching_weight,
+        decision_loss_weight=learning.decision_loss_weight,
     )
 
 
@@ -254,14 +258,6 @@ def _dropout_callbacks(model, learning: LearningArguments) -> list[TrainerCallba
         learning.final_projector_dropouts, len(layers), "final_projector_dropouts"
     )
     return [DropoutSchedule(model.config.projector_dropouts, final)]
-
-
-def _row_callbacks(rows) -> list[TrainerCallback]:
-    if isinstance(rows, IterableDataset):
-        # Streamed rows know their pass.
-        return []
-    transform = rows.format["format_kwargs"]["transform"]
-    return [EpochCallback(transform)] if isinstance(transform, AugmentingTransform) else []
 
 
 def _stopping_callbacks(validation: ValidationArguments) -> list[TrainerCallback]:

@@ -17,7 +17,7 @@ from mixing_buddy.rendering import RenderTransform, parse_sources
 from mixing_buddy.rows import open_rows
 from mixing_buddy.training.arguments import AugmentationArguments, DataArguments
 from mixing_buddy.training.augmentation import AugmentingTransform
-from mixing_buddy.training.rows import find_places
+from mixing_buddy.training.rows import config_shares, find_places
 
 #: Rows read and rendered at a time.
 _BATCH = 8
@@ -107,10 +107,11 @@ def stream_training_rows(
         raise MixingBuddyError(
             "--streaming: nobody knows how many rows an epoch has. Set --max_steps."
         )
-    if augmentation.swap_stems_probability:
+    config_shares(args)
+    if augmentation.swap_stems_probability or augmentation.redraw_balance_db:
         raise MixingBuddyError(
-            "--streaming: swap_stems_probability needs a list of all chunks, which a stream does "
-            "not have. Leave it at 0, or leave out --streaming."
+            "--streaming: swap_stems_probability and redraw_balance_db need a list of all chunks, "
+            "which a stream does not have. Leave them at 0, or leave out --streaming."
         )
     stream = RowStream(
         places=tuple(find_places(args, args.train_split)),

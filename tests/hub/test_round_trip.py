@@ -27,6 +27,7 @@ MODEL_FILES = {
     "configuration_mixing_buddy.py",
     "feature_extraction_mixing_buddy.py",
     "generation_config.json",
+    "hearing_mixing_buddy.py",
     "model.safetensors",
     "modeling_mixing_buddy.py",
     "processing_mixing_buddy.py",

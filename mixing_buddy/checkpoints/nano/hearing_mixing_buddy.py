@@ -1,0 +1,1 @@
+../../../modeling/hearing_mixing_buddy.py

@@ -1,0 +1,96 @@
+"""Learning to hear before learning to speak: the trainer of ``train_hearing.py``.
+
+The level head has a target for every stem at every audio token, and needs no text. So the parts
+that hear can be taught first, without the language model, which is most of the cost of a step.
+"""
+
+from __future__ import annotations
+
+import math
+
+from transformers import Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import IntervalStrategy
+
+from mixing_buddy.collation import HearingCollator
+from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.modeling.hearing_mixing_buddy import LEVEL_SCALE_DB
+from mixing_buddy.training.arguments import (
+    AugmentationArguments,
+    DataArguments,
+    ModelArguments,
+)
+from mixing_buddy.training.checks import check_splits, check_trackers
+from mixing_buddy.training.feature_cache import use_feature_cache
+from mixing_buddy.training.kernels import attention_errors
+from mixing_buddy.training.models import build_model
+from mixing_buddy.training.rows import load_rows, row_callbacks
+from mixing_buddy.training.streaming import stream_training_rows
+
+
+class HearingTrainer(Trainer):
+    """transformers' ``Trainer`` that logs the level loss in dB as well."""
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        """Log, with the root mean square error of stem levels beside each loss."""
+        errors_db = {
+            name.replace("loss", "level_rmse_db"): LEVEL_SCALE_DB * math.sqrt(value)
+            for name, value in logs.items()
+            if name in ("loss", "eval_loss")
+        }
+        super().log({**logs, **errors_db}, *args, **kwargs)
+
+
+def build_trainer(
+    data_args: DataArguments,
+    training_args: TrainingArguments,
+    model_args: ModelArguments,
+    augmentation: AugmentationArguments | None = None,
+) -> HearingTrainer:
+    """Build everything that training needs.
+
+    Raises:
+        MixingBuddyError: settings don't fit together, or data or songs are missing.
+    """
+    augmentation = augmentation or AugmentationArguments()
+    check_splits(data_args)
+    check_trackers(training_args)
+    if model_args.use_peft:
+        raise MixingBuddyError(
+            "use_peft is set, but the language model, which an adapter is for, is not trained to "
+            "hear: leave it out."
+        )
+    training_args.remove_unused_columns = False
+    training_args.label_names = ["stem_levels_labels_db"]
+    training_args.prediction_loss_only = True
+    training_args.ddp_find_unused_parameters = False
+    if data_args.streaming:
+        train_rows = stream_training_rows(data_args, training_args, augmentation)
+    else:
+        train_rows = load_rows(
+            data_args, data_args.train_split, augmentation=augmentation, seed=training_args.seed
+        )
+    evaluates = training_args.eval_strategy != IntervalStrategy.NO
+    set_seed(training_args.seed)
+    with attention_errors(model_args.attn_implementation):
+        model, processor = build_model(model_args)
+    # Tied to the token embeddings, so they go together.
+    model.model.language_model.requires_grad_(False)
+    model.lm_head.requires_grad_(False)
+    if data_args.freeze_audio_tower:
+        model.model.audio_tower.requires_grad_(False)
+    trainer = HearingTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_rows,
+        eval_dataset=(
+            load_rows(data_args, data_args.eval_split, data_args.max_eval_rows)
+            if evaluates
+            else None
+        ),
+        data_collator=HearingCollator(processor),
+        processing_class=processor,
+        callbacks=row_callbacks(train_rows),
+    )
+    if data_args.feature_cache is not None:
+        use_feature_cache(trainer, data_args.feature_cache, augmented=augmentation.any)
+    return trainer

@@ -1,0 +1,172 @@
+"""The parts that hear: convolutions over levels, context, and training them without any text."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from training_helpers import sample_rows
+
+from mixing_buddy.collation import HearingCollator, SFTCollator
+from mixing_buddy.dataset_builder import MixingBuddyDatasetConfig
+from mixing_buddy.dataset_builder.building import build_dataset
+from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.modeling import MixingBuddyConfig, MixingBuddyForConditionalGeneration
+from mixing_buddy.modeling.hearing_mixing_buddy import MixingBuddyLevelEncoder
+from mixing_buddy.training.arguments import DataArguments
+from mixing_buddy.training.rows import config_shares, load_rows
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def tiny_dataset(song_root, tmp_path):
+    """A folder of rows of two training songs, and the arguments that name it."""
+    config = MixingBuddyDatasetConfig(
+        sources=(str(song_root),), sampling="sample", samples_per_chunk=3
+    )
+    build_dataset(config, tmp_path / "dataset")
+    return {"dataset": [str(tmp_path / "dataset")], "songs": [str(song_root)]}
+
+
+def test_a_step_of_the_level_encoder_is_as_many_frames_as_its_strides_say():
+    config = MixingBuddyConfig(
+        num_level_bands=20, level_encoder_channels=[2, 3, 4], level_encoder_strides=[1, 2, 5]
+    )
+    encoder = MixingBuddyLevelEncoder(config)
+    for num_frames in (1, 9, 10, 11, 124):
+        states = encoder(torch.randn(2, num_frames, 20))
+        assert states.shape == (2, -(-num_frames // 10), config.level_encoder_size)
+
+
+def test_a_clip_is_heard_alike_alone_and_beside_a_longer_one(tiny_buddy):
+    model, processor = tiny_buddy
+    rng = np.random.default_rng(0)
+    clips = [rng.standard_normal(round(s * 24_000)).astype(np.float32) for s in (3.1, 1.3, 2.0)]
+    extract = processor.feature_extractor
+
+    def levels_db(of_clips):
+        with torch.no_grad():
+            return model(**extract(of_clips, return_tensors="pt")).stem_levels_db
+
+    together = levels_db(clips)
+    alone = torch.cat([levels_db([clip]) for clip in clips])
+    assert together.shape == (sum(processor.num_audio_tokens(c.size) for c in clips), 4)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_context_carries_what_comes_later_to_what_came_before(tiny_buddy):
+    model, processor = tiny_buddy
+    rng = np.random.default_rng(0)
+    clip = rng.standard_normal(72_000).astype(np.float32)
+    other = clip.copy()
+    other[60_000:] *= 3.0
+    values = [
+        processor.feature_extractor([each], return_tensors="pt")["input_features"]
+        for each in (clip, other)
+    ]
+    states = torch.zeros(1, 3, values[0].shape[1], model.config.audio_config.hidden_size)
+    with torch.no_grad():
+        first = [
+            model.model.get_audio_features(
+                input_features=features, encoder_states=states
+            ).pooler_output[0]
+            for features in values
+        ]
+    assert not torch.allclose(*first)
+
+
+def test_without_text_the_same_levels_are_heard_and_the_language_model_is_not_run(tiny_buddy):
+    model, processor = tiny_buddy
+    rows = sample_rows(3)
+    heard, spoken = HearingCollator(processor)(rows), SFTCollator(processor)(rows)
+    torch.testing.assert_close(heard["stem_levels_labels_db"], spoken["stem_levels_labels_db"])
+    with torch.no_grad():
+        with_text = model(**spoken)
+        language_model = model.model.language_model
+        handle = language_model.register_forward_hook(lambda *_: pytest.fail("it was run"))
+        without = model(**heard)
+        handle.remove()
+    torch.testing.assert_close(without.stem_levels_db, with_text.stem_levels_db)
+    torch.testing.assert_close(without.loss, with_text.level_loss)
+    assert without.logits is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"level_encoder_channels": [4], "level_encoder_strides": []}, "one stride for each"),
+        ({"level_encoder_channels": [4], "level_encoder_strides": [3]}, "does not divide"),
+        (
+            {"level_encoder_channels": [4], "level_encoder_strides": [5], "num_level_bands": 0},
+            "nothing to encode",
+        ),
+        ({"num_context_layers": 1, "num_context_heads": 7}, "num_context_heads"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused_by_name(fields, message):
+    with pytest.raises(Exception, match=message):
+        MixingBuddyConfig(**fields)
+
+
+def test_what_was_saved_hears_the_same(tiny_buddy, tmp_path):
+    model, processor = tiny_buddy
+    model.save_pretrained(tmp_path)
+    loaded = MixingBuddyForConditionalGeneration.from_pretrained(tmp_path)
+    batch = HearingCollator(processor)(sample_rows(2))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            loaded(**batch).stem_levels_db, model(**batch).stem_levels_db, atol=1e-5, rtol=1e-5
+        )
+
+
+def test_the_script_teaches_hearing_and_sft_goes_on_from_there(tiny_dataset, tmp_path):
+    def run(script, *flags):
+        return subprocess.run(
+            [sys.executable, str(REPOSITORY / script), *flags],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    common = {
+        **tiny_dataset,
+        "freeze_audio_tower": False,
+        "per_device_train_batch_size": 2,
+        "use_cpu": True,
+        "report_to": "none",
+        "eval_strategy": "no",
+        "save_strategy": "no",
+    }
+    hearing = {**common, "model_name_or_path": "nano", "max_steps": 3, "logging_steps": 1}
+    (tmp_path / "hearing.yaml").write_text(yaml.safe_dump({**hearing, "output_dir": "hearing"}))
+    done = run("train_hearing.py", "--config", "hearing.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "level_rmse_db" in done.stdout
+    refused = run("train_hearing.py", "--config", "hearing.yaml", "--use_peft")
+    assert refused.returncode == 1
+    assert "use_peft" in refused.stderr.splitlines()[-1]
+    sft = {**common, "model_name_or_path": "hearing", "max_steps": 1, "output_dir": "spoken"}
+    (tmp_path / "sft.yaml").write_text(yaml.safe_dump(sft))
+    done = run("train_sft.py", "--config", "sft.yaml")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "spoken" / "config.json").read_text())["num_context_layers"] == 2
+
+
+def test_only_a_share_of_a_configs_rows_is_used(tiny_dataset):
+    def args(*shares, **options):
+        return DataArguments(**tiny_dataset, dataset_config_share=list(shares), **options)
+
+    everything = load_rows(args(), "train")
+    half = load_rows(args(0.5), "train")
+    assert len(half) == round(len(everything) / 2)
+    for bad, message in (((0.5, 0.5), "one for each"), ((0.0,), "above 0")):
+        with pytest.raises(MixingBuddyError, match=message):
+            load_rows(args(*bad), "train")
+    with pytest.raises(MixingBuddyError, match="stream"):
+        config_shares(args(0.5, streaming=True))
