@@ -92,8 +92,8 @@ class SFTCollator:
         Returns:
             The processor's tensors, ``labels`` of shape `(batch_size, sequence_length)` and, where
             stem powers are known, ``stem_levels_labels_db`` of shape `(num_audio_tokens,
-            num_stems)`, in dB relative to the sample's common reference; where decisions are marked,
-            ``decision_mask`` of the shape of ``labels``.
+            num_stems)`, in dB relative to the sample's common reference; where decisions are
+            marked, ``decision_mask`` of the shape of ``labels``.
 
         Raises:
             ValueError: if a row's answer is not found in its text, which happens where the chat
@@ -117,7 +117,6 @@ class SFTCollator:
         if all("stem_powers" in row for row in rows):
             batch["stem_levels_labels_db"] = level_labels_db(self.processor, rows)
         return share_clips(batch)
-
 
     def _decision_mask(
         self, rows: Sequence[Mapping[str, Any]], answer: torch.Tensor

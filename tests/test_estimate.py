@@ -97,7 +97,7 @@ def test_the_published_settings_are_the_published_ones():
 
 def test_nano_is_counted_exactly():
     model, _ = build_nano()
-    _, _, args, *_ = parse(REPOSITORY / "configs" / "nano.yaml")
+    _, _, args, *_ = parse(REPOSITORY / "configs" / "nano_hearing.yaml")
     shapes, _ = meta_model(args, freeze_audio_tower=False)
     total, trained = estimate.count_parameters(shapes)
     assert sum(total.values()) == sum(value.numel() for value in model.parameters())
@@ -265,6 +265,7 @@ def test_steps_follow_from_rows(song_root, tmp_path):
     build_dataset(built, tmp_path / "dataset")
     flags = ["--dataset", str(tmp_path / "dataset"), "--max_steps", "-1"]
     flags += ["--num_train_epochs", "2", "--per_device_train_batch_size", "8"]
+    flags += ["--model_name_or_path", "nano"]
     data_args, training_args, model_args, *_ = parse(REPOSITORY / "configs" / "nano.yaml", *flags)
     text = describe(data_args, training_args, model_args)
     num_rows = int(text.split(" rows)")[0].rpartition("(")[2])

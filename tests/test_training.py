@@ -413,7 +413,10 @@ def test_the_tokens_that_decide_are_those_in_which_answers_differ(tiny_buddy, so
     marker = DecisionMarker(tokenizer)
     for mode in modes:
         columns = decode_labels(open_rows(tmp_path / "dataset", mode, "train")[:])
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values())]
+        rows = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
         marked = 0
         for row in rows:
             tokens = tokenizer.encode(row["response"])

@@ -6,9 +6,9 @@ drawn, and the words that follow from it, drown them in the mean over tokens.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from mixing_buddy import prompts
@@ -69,9 +69,15 @@ def alternatives(row: Mapping[str, Any]) -> Iterator[str]:
     # A reason may stand in the answer as well, so no template gives it in full.
     index = max(
         range(prompts.NUM_RESPONSES),
-        key=lambda index: len(os.path.commonprefix([row["response"], texts[heard][index]])),
+        key=lambda index: _num_alike(row["response"], texts[heard][index]),
     )
     yield from (of_flaw[index] for flaw, of_flaw in texts.items() if flaw != heard)
+
+
+def _num_alike(text: str, other: str) -> int:
+    """Count the letters with which both texts begin."""
+    pairs = zip(text, other, strict=False)
+    return sum(1 for _ in takewhile(lambda letters: letters[0] == letters[1], pairs))
 
 
 @lru_cache(maxsize=1024)

@@ -100,15 +100,12 @@ def _shape(field: str, part: str) -> dict:
 def typical_batch(data_args: DataArguments, batch_size: int, processor):
     """Return a batch of typical length, and the number of rows if the datasets are here."""
     from mixing_buddy.conversations import to_messages
-    from mixing_buddy.rows import open_rows, spread
+    from mixing_buddy.rows import spread
+    from mixing_buddy.training.rows import open_parts
 
     num_rows, texts, num_clips = None, _template_examples(), 1
     if all(Path(dataset).is_dir() for dataset in data_args.dataset):
-        rows = [
-            open_rows(dataset, config, data_args.train_split)
-            for dataset in data_args.dataset
-            for config in data_args.dataset_config
-        ]
+        rows = open_parts(data_args, data_args.train_split)
         num_rows = sum(map(len, rows))
         sample = [row for part in rows for row in spread(part, 64)]
         texts = [(row["instruction"], row["response"]) for row in sample]

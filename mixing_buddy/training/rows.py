@@ -36,13 +36,8 @@ def load_rows(
     Raises:
         MixingBuddyError: there is no such dataset, none has the split, or songs are missing.
     """
-    shares = config_shares(args)
-    parts = []
-    for dataset, config, its_split in find_places(args, split):
-        part = open_rows(dataset, config, its_split)
-        parts.append(spread(part, max(1, round(shares[config] * len(part)))))
     # Columns that only some configs have are null in the rows of the others.
-    rows = spread(concatenate_datasets(parts), max_rows)
+    rows = spread(concatenate_datasets(open_parts(args, split)), max_rows)
     sources = parse_sources(args.songs)
     check_songs(rows, RenderTransform(sources))
     if augmentation is not None and augmentation.any:
@@ -50,6 +45,20 @@ def load_rows(
     else:
         transform = RenderTransform(sources)
     return rows.with_transform(transform)
+
+
+def open_parts(args: DataArguments, split: str) -> list[Dataset]:
+    """Open one split of every config of every dataset, each with the share of its rows to use.
+
+    Raises:
+        MixingBuddyError: see `find_places` and `config_shares`.
+    """
+    shares = config_shares(args)
+    parts = []
+    for dataset, config, its_split in find_places(args, split):
+        part = open_rows(dataset, config, its_split)
+        parts.append(spread(part, max(1, round(shares[config] * len(part)))))
+    return parts
 
 
 def find_places(args: DataArguments, split: str) -> list[tuple[str, str, str]]:
