@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip("the folder `shared`, with real audio and references, is not beside the repo")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _heeded_interrupts():
+    """Heed Ctrl-C even where a shell runs the tests in its background, and so ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

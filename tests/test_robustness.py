@@ -835,14 +835,6 @@ def test_replacing_is_all_or_nothing(tmp_path, size, fails):
 # Ends in the middle
 
 
-@pytest.fixture(autouse=True)
-def _heeded_interrupts():
-    """Heed Ctrl-C even where a shell runs the tests in its background, and so ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def start(*arguments: object, before: str) -> subprocess.Popen:
     """Start a command in a process group of its own, as a shell does, after some code."""
     code = f"from mixing_buddy.cli import main\n{before}\nmain()"

@@ -24,7 +24,7 @@ from mixing_buddy.training.feature_cache import use_feature_cache
 from mixing_buddy.training.kernels import attention_errors
 from mixing_buddy.training.models import build_model
 from mixing_buddy.training.rows import load_rows, row_callbacks
-from mixing_buddy.training.streaming import stream_training_rows
+from mixing_buddy.training.streaming import training_rows
 
 
 class HearingTrainer(Trainer):
@@ -63,12 +63,7 @@ def build_trainer(
     training_args.label_names = ["stem_levels_labels_db"]
     training_args.prediction_loss_only = True
     training_args.ddp_find_unused_parameters = False
-    if data_args.streaming:
-        train_rows = stream_training_rows(data_args, training_args, augmentation)
-    else:
-        train_rows = load_rows(
-            data_args, data_args.train_split, augmentation=augmentation, seed=training_args.seed
-        )
+    train_rows = training_rows(data_args, training_args, augmentation)
     evaluates = training_args.eval_strategy != IntervalStrategy.NO
     set_seed(training_args.seed)
     with attention_errors(model_args.attn_implementation):

@@ -34,7 +34,7 @@ from mixing_buddy.training.schedules import (
     expand_dropouts,
     projector_dropouts,
 )
-from mixing_buddy.training.streaming import stream_training_rows
+from mixing_buddy.training.streaming import training_rows
 from mixing_buddy.training.validation import AnswerValidation, prepare
 
 
@@ -181,12 +181,7 @@ def build_trainer(
     # DDP's search for unused parameters starts at the model's output, and TRL's does not carry the
     # level head's prediction, so it would count the head as unused.
     training_args.ddp_find_unused_parameters = False
-    if data_args.streaming:
-        train_rows = stream_training_rows(data_args, training_args, augmentation)
-    else:
-        train_rows = load_rows(
-            data_args, data_args.train_split, augmentation=augmentation, seed=training_args.seed
-        )
+    train_rows = training_rows(data_args, training_args, augmentation)
     evaluates = training_args.eval_strategy != IntervalStrategy.NO
     # TRL seeds only after this: the parts that start untrained must follow from the seed too.
     set_seed(training_args.seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from datasets import IterableDataset, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets
 from datasets.distributed import split_dataset_by_node
 from transformers import TrainingArguments
 
@@ -17,7 +17,7 @@ from mixing_buddy.rendering import RenderTransform, parse_sources
 from mixing_buddy.rows import open_rows
 from mixing_buddy.training.arguments import AugmentationArguments, DataArguments
 from mixing_buddy.training.augmentation import AugmentingTransform
-from mixing_buddy.training.rows import config_shares, find_places
+from mixing_buddy.training.rows import config_shares, find_places, load_rows
 
 #: Rows read and rendered at a time.
 _BATCH = 8
@@ -84,6 +84,19 @@ class RowStream:
         # A list among the arguments is what `datasets` shares out as shards.
         arguments = {"parts": list(range(self.num_parts)), "transform": transform}
         return IterableDataset.from_generator(self.read, gen_kwargs=arguments)
+
+
+def training_rows(
+    args: DataArguments, training_args: TrainingArguments, augmentation: AugmentationArguments
+) -> Dataset | IterableDataset:
+    """Open the training split, streamed or not, as the arguments say.
+
+    Raises:
+        MixingBuddyError: see `stream_training_rows` and `rows.load_rows`.
+    """
+    if args.streaming:
+        return stream_training_rows(args, training_args, augmentation)
+    return load_rows(args, args.train_split, augmentation=augmentation, seed=training_args.seed)
 
 
 def stream_training_rows(
