@@ -266,6 +266,7 @@ def test_steps_follow_from_rows(song_root, tmp_path):
     flags = ["--dataset", str(tmp_path / "dataset"), "--max_steps", "-1"]
     flags += ["--num_train_epochs", "2", "--per_device_train_batch_size", "8"]
     flags += ["--model_name_or_path", "nano"]
+    flags += ["--dataset_config", "single_mix", "--dataset_config_share", "1"]
     data_args, training_args, model_args, *_ = parse(REPOSITORY / "configs" / "nano.yaml", *flags)
     text = describe(data_args, training_args, model_args)
     num_rows = int(text.split(" rows)")[0].rpartition("(")[2])
