@@ -69,7 +69,7 @@ def test_every_window_is_asked_with_every_audible_stem_as_anchor(nano):
 
 
 def test_nano_hears_a_planted_flaw(nano):
-    song = nano.advise(EXAMPLE, anchor="drums", faders_db={"vocals": -9.0})
+    song = nano.advise(EXAMPLE.with_name("generated"), faders_db={"vocals": -9.0})
     assert (song.stem, song.direction) == ("vocals", Direction.RAISE)
     assert song.min_db < song.max_db
 

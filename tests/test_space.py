@@ -343,9 +343,8 @@ def test_a_visitor_gets_advice_hears_it_and_votes(browser, space):
     page = _open(browser, space, 1280, 900)
     page.get_by_role("button", name="Get advice").click()
     page.get_by_text("answers agree").wait_for()
-    assert page.locator(".mb-headline").inner_text().split(" ", 1)[1] == (
-        "Raise the vocals by 6 to 12 dB"
-    )
+    headline = page.locator(".mb-headline").inner_text().split(" ", 1)[1]
+    assert headline.startswith("Raise the vocals by ")
     page.get_by_text("After the advised change").wait_for()
     page.locator("#waveform").nth(1).wait_for()
     assert page.locator("img.mb-picture").is_visible()
