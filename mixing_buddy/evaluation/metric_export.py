@@ -21,6 +21,7 @@ from mixing_buddy.lexicon import load_lexicon
 
 #: Modules that hold the rules, below `mixing_buddy`.
 MODULES: tuple[str, ...] = (
+    "errors",
     "stems",
     "flaws",
     "amounts",
