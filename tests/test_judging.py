@@ -907,7 +907,8 @@ def test_wrong_arguments_are_one_line(study, tmp_path, more, message, monkeypatc
     monkeypatch.setattr(sys, "argv", ["mixing-buddy", "judge", *study, "--out", out, *more])
     with pytest.raises(SystemExit) as caught:
         main()
-    assert message in str(caught.value)
+    assert caught.value.code == 1
+    assert message in capsys.readouterr().err
 
 
 # A model on this machine
