@@ -610,7 +610,8 @@ def test_advice_on_a_project_from_the_command_line(tmp_path, kind):
 
     from mixing_buddy.cli import app
 
-    path = make_song(tmp_path, kind, faders={"vocals": 0.35})
+    generated = RUBIDIUM.with_name("generated")
+    path = make_song(tmp_path, kind, generated, faders={"vocals": 0.35})
     out, labels, gains = out_of(path), tmp_path / "labels.txt", tmp_path / "gains.csv"
     wanted = ["--write", out, "--labels", labels, "--gains", gains]
     call = ["advise", *map(str, [path, *wanted]), "--json"]

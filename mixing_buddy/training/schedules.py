@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
 from transformers import TrainerCallback
 
 from mixing_buddy.errors import MixingBuddyError
+
+
+#: A layer of the projector's MLP, its adapter's copy too; not one of its context layers.
+_PROJECTOR_LAYER = re.compile(r"multi_modal_projector\.(?:.*\.)?layers\.(\d+)$")
 
 
 def projector_dropouts(model: torch.nn.Module) -> list[list[torch.nn.Dropout]]:
@@ -19,8 +24,9 @@ def projector_dropouts(model: torch.nn.Module) -> list[list[torch.nn.Dropout]]:
     """
     layers: dict[str, list[torch.nn.Dropout]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Dropout) and "multi_modal_projector.layers." in name:
-            layers.setdefault(name.rpartition(".")[2], []).append(module)
+        place = _PROJECTOR_LAYER.search(name)
+        if isinstance(module, torch.nn.Dropout) and place:
+            layers.setdefault(place[1], []).append(module)
     return [layers[number] for number in sorted(layers, key=int)]
 
 
