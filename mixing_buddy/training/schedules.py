@@ -10,7 +10,6 @@ from transformers import TrainerCallback
 
 from mixing_buddy.errors import MixingBuddyError
 
-
 #: A layer of the projector's MLP, its adapter's copy too; not one of its context layers.
 _PROJECTOR_LAYER = re.compile(r"multi_modal_projector\.(?:.*\.)?layers\.(\d+)$")
 
