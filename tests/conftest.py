@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -35,6 +36,13 @@ def _heeded_interrupts():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def _open_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep pytest's streams open: uvicorn sets logging up anew, which closes every handler, and
+    absl's, which rouge_score brings, closes the stream that was stderr when it was imported."""
+    monkeypatch.setattr(logging, "shutdown", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)
