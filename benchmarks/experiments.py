@@ -61,11 +61,11 @@ def run(arguments: argparse.Namespace) -> None:
         jobs = list_jobs(plan[name], out, roots)
         print(f"{name}: {plan[name].question}")
         if arguments.dry_run:
-            todo = [job for job in jobs if not job.is_done]
+            unfinished = [job for job in jobs if not job.is_done]
             for job in jobs:
                 print(f"{'done ' if job.is_done else 'to do'} {job.place}")
                 print(f"      {shlex.join(job.step.argv)}")
-            print(f"about {estimate_s(todo, out, costs) / 60:.0f} minutes")
+            print(f"about {estimate_s(unfinished, out, costs) / 60:.0f} minutes")
             continue
         for line in run_jobs(jobs, out, costs, settings):
             print(line, flush=True)

@@ -184,12 +184,13 @@ def run_jobs(
     Yields:
         Lines to print.
     """
-    todo = [job for job in jobs if not job.is_done]
-    yield f"{len(jobs) - len(todo)} of {len(jobs)} steps are done."
-    for number, job in enumerate(todo):
-        rest = todo[number:]
+    unfinished = [job for job in jobs if not job.is_done]
+    yield f"{len(jobs) - len(unfinished)} of {len(jobs)} steps are done."
+    for number, job in enumerate(unfinished):
+        rest = unfinished[number:]
         minutes = estimate_s(rest, out, costs) / 60
-        yield f"[{number + 1}/{len(todo)}] {job.place}; about {minutes:.0f} minutes left in all"
+        place = f"[{number + 1}/{len(unfinished)}] {job.place}"
+        yield f"{place}; about {minutes:.0f} minutes left in all"
         yield f"    {shlex.join(job.step.argv)}"
         job.run(settings)
 

@@ -22,7 +22,7 @@ from mixing_buddy.training.feature_cache import encode_once, use_feature_cache
 from mixing_buddy.training.kernels import attention_errors, prepare_to_compile
 from mixing_buddy.training.models import build_model, keep_trainables_in_float32, lora_config
 from mixing_buddy.training.preference_collation import KINDS, PreferenceCollator
-from mixing_buddy.training.rows import load_rows
+from mixing_buddy.training.rows import load_rows, validation_rows
 
 #: The adapter that is trained, and TRL's name for its frozen copy.
 POLICY, REFERENCE = "default", "ref"
@@ -198,9 +198,7 @@ def build_trainer(
     # The processor's text is never cut: audio tokens would be lost.
     training_args.max_length = None
     train_rows = load_rows(data_args, data_args.train_split)
-    eval_rows = None
-    if str(training_args.eval_strategy) not in ("no", "IntervalStrategy.NO"):
-        eval_rows = load_rows(data_args, data_args.eval_split, data_args.max_eval_rows)
+    eval_rows = validation_rows(data_args, training_args)
     for rows in filter(None, (train_rows, eval_rows)):
         if "rejected" not in rows.column_names:
             raise MixingBuddyError(

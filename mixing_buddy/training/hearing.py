@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import IntervalStrategy
 
 from mixing_buddy.collation import HearingCollator
 from mixing_buddy.errors import MixingBuddyError
@@ -23,7 +22,7 @@ from mixing_buddy.training.checks import check_splits, check_trackers
 from mixing_buddy.training.feature_cache import use_feature_cache
 from mixing_buddy.training.kernels import attention_errors
 from mixing_buddy.training.models import build_model
-from mixing_buddy.training.rows import load_rows, row_callbacks
+from mixing_buddy.training.rows import row_callbacks, validation_rows
 from mixing_buddy.training.streaming import training_rows
 
 
@@ -64,7 +63,6 @@ def build_trainer(
     training_args.prediction_loss_only = True
     training_args.ddp_find_unused_parameters = False
     train_rows = training_rows(data_args, training_args, augmentation)
-    evaluates = training_args.eval_strategy != IntervalStrategy.NO
     set_seed(training_args.seed)
     with attention_errors(model_args.attn_implementation):
         model, processor = build_model(model_args)
@@ -77,11 +75,7 @@ def build_trainer(
         model=model,
         args=training_args,
         train_dataset=train_rows,
-        eval_dataset=(
-            load_rows(data_args, data_args.eval_split, data_args.max_eval_rows)
-            if evaluates
-            else None
-        ),
+        eval_dataset=validation_rows(data_args, training_args),
         data_collator=HearingCollator(processor),
         processing_class=processor,
         callbacks=row_callbacks(train_rows),

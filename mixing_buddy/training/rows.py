@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datasets import Dataset, IterableDataset, concatenate_datasets, get_dataset_split_names
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.rendering import RenderTransform, parse_sources
@@ -45,6 +46,17 @@ def load_rows(
     else:
         transform = RenderTransform(sources)
     return rows.with_transform(transform)
+
+
+def validation_rows(args: DataArguments, training_args: TrainingArguments) -> Dataset | None:
+    """Load the rows whose loss is validated; None where nothing is.
+
+    Raises:
+        MixingBuddyError: see `load_rows`.
+    """
+    if training_args.eval_strategy == IntervalStrategy.NO:
+        return None
+    return load_rows(args, args.eval_split, args.max_eval_rows)
 
 
 def open_parts(args: DataArguments, split: str) -> list[Dataset]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from transformers import TrainerCallback, set_seed
-from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
 
 from mixing_buddy.collation import SFTCollator
@@ -27,7 +26,7 @@ from mixing_buddy.training.distributed import count_known_levels, num_known
 from mixing_buddy.training.feature_cache import use_feature_cache
 from mixing_buddy.training.kernels import attention_errors, prepare_to_compile
 from mixing_buddy.training.models import build_model, keep_trainables_in_float32, lora_config
-from mixing_buddy.training.rows import load_rows, row_callbacks
+from mixing_buddy.training.rows import load_rows, row_callbacks, validation_rows
 from mixing_buddy.training.schedules import (
     DropoutSchedule,
     PatientStopping,
@@ -182,7 +181,6 @@ def build_trainer(
     # level head's prediction, so it would count the head as unused.
     training_args.ddp_find_unused_parameters = False
     train_rows = training_rows(data_args, training_args, augmentation)
-    evaluates = training_args.eval_strategy != IntervalStrategy.NO
     # TRL seeds only after this: the parts that start untrained must follow from the seed too.
     set_seed(training_args.seed)
     with attention_errors(model_args.attn_implementation):
@@ -202,11 +200,7 @@ def build_trainer(
         model=model,
         args=training_args,
         train_dataset=train_rows,
-        eval_dataset=(
-            load_rows(data_args, data_args.eval_split, data_args.max_eval_rows)
-            if evaluates
-            else None
-        ),
+        eval_dataset=validation_rows(data_args, training_args),
         data_collator=SFTCollator(
             processor,
             DecisionMarker(processor.tokenizer) if learning.decision_loss_weight else None,
