@@ -72,7 +72,7 @@ def plot_confusion(confusion: Mapping[str, Any]) -> bytes:
     )  # fmt: skip
     axes.set_yticks(range(counts.shape[0]), confusion["truth"], fontsize="small")
     axes.set_xlabel("answered")
-    axes.set_ylabel("right")
+    axes.set_ylabel("right", labelpad=8)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(length=0)
     return to_png(figure)
