@@ -15,7 +15,6 @@ Every field of the YAML file can be given as a flag, which wins. A run that was 
 """
 
 import os
-import sys
 
 # Workers make features of many small products: several threads would wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -23,24 +22,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 def main() -> None:
     """Parse, build, train, save."""
-    from trl import DPOConfig, TrlParser
+    from trl import DPOConfig
 
-    from mixing_buddy.errors import MixingBuddyError
     from mixing_buddy.training.arguments import ModelArguments
-    from mixing_buddy.training.distributed import start_run
     from mixing_buddy.training.dpo import PreferenceArguments, build_trainer
-    from mixing_buddy.training.resuming import checkpoint_to_resume
-    from mixing_buddy.training.running import run
+    from mixing_buddy.training.running import train_by_command_line
 
-    parser = TrlParser((PreferenceArguments, DPOConfig, ModelArguments), description=__doc__)
-    data_args, training_args, model_args = parser.parse_args_and_config()
-    try:
-        lock = start_run(training_args)
-        checkpoint = checkpoint_to_resume(training_args)
-        trainer = build_trainer(data_args, training_args, model_args)
-    except MixingBuddyError as error:
-        sys.exit(f"train_dpo.py: {error}")
-    run(trainer, checkpoint, lock)
+    train_by_command_line(
+        (PreferenceArguments, DPOConfig, ModelArguments), build_trainer, description=__doc__
+    )
 
 
 if __name__ == "__main__":

@@ -28,9 +28,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 def main() -> None:
     """Parse, build, train, save."""
-    from trl import SFTConfig, TrlParser
+    from trl import SFTConfig
 
-    from mixing_buddy.errors import MixingBuddyError
     from mixing_buddy.training.arguments import (
         AugmentationArguments,
         DataArguments,
@@ -38,13 +37,11 @@ def main() -> None:
         ModelArguments,
         ValidationArguments,
     )
-    from mixing_buddy.training.distributed import start_run
     from mixing_buddy.training.dry_run import describe, dry_run_flags
-    from mixing_buddy.training.resuming import checkpoint_to_resume
-    from mixing_buddy.training.running import run
+    from mixing_buddy.training.running import train_by_command_line
     from mixing_buddy.training.sft import build_trainer
 
-    parser = TrlParser(
+    train_by_command_line(
         (
             DataArguments,
             SFTConfig,
@@ -53,21 +50,11 @@ def main() -> None:
             LearningArguments,
             ValidationArguments,
         ),
+        build_trainer,
         description=__doc__,
+        argv=dry_run_flags(sys.argv[1:]),
+        describe=lambda *args: describe(*args) if args[2].dry_run else None,
     )
-    data_args, training_args, model_args, *options = parser.parse_args_and_config(
-        dry_run_flags(sys.argv[1:])
-    )
-    try:
-        if model_args.dry_run:
-            print(describe(data_args, training_args, model_args))
-            return
-        lock = start_run(training_args)
-        checkpoint = checkpoint_to_resume(training_args)
-        trainer = build_trainer(data_args, training_args, model_args, *options)
-    except MixingBuddyError as error:
-        sys.exit(f"train_sft.py: {error}")
-    run(trainer, checkpoint, lock)
 
 
 if __name__ == "__main__":

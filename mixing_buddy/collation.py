@@ -9,10 +9,15 @@ import numpy as np
 import torch
 
 from mixing_buddy.conversations import to_messages
+from mixing_buddy.loudness import gated_power
 from mixing_buddy.rendering import POWER_BLOCK
+from mixing_buddy.songs import SAMPLE_RATE
 
 #: Stems further below the sample's common reference are inaudible: nobody need hear how far.
 LEVEL_FLOOR_DB = -30.0
+
+#: Loudness is gated in stretches of 400 ms.
+_BLOCKS_PER_GATE = round(0.4 * SAMPLE_RATE / POWER_BLOCK)
 
 #: Every so many samples of a clip are looked at before all are.
 _PROBE_STRIDE = 997
@@ -91,9 +96,8 @@ class SFTCollator:
 
         Returns:
             The processor's tensors, ``labels`` of shape `(batch_size, sequence_length)` and, where
-            stem powers are known, ``stem_levels_labels_db`` of shape `(num_audio_tokens,
-            num_stems)`, in dB relative to the sample's common reference; where decisions are
-            marked, ``decision_mask`` of the shape of ``labels``.
+            stem powers are known, ``stem_levels_labels_db``, see `level_labels_db`; where decisions
+            are marked, ``decision_mask`` of the shape of ``labels``.
 
         Raises:
             ValueError: if a row's answer is not found in its text, which happens where the chat
@@ -145,8 +149,7 @@ class HearingCollator:
         """Collate rows.
 
         Returns:
-            The feature extractor's tensors, and ``stem_levels_labels_db`` of shape
-            `(num_audio_tokens, num_stems)`, in dB relative to the sample's common reference.
+            The feature extractor's tensors, and ``stem_levels_labels_db``, see `level_labels_db`.
         """
         extractor = self.processor.feature_extractor
         clips = [
@@ -160,18 +163,20 @@ class HearingCollator:
 
 
 def level_labels_db(processor, rows: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-    """Return the level of every stem at every audio token of the clips of rows.
+    """Return what the level head is to hear at every audio token of the clips of rows.
 
     Args:
         processor: the model's ``MixingBuddyProcessor``.
         rows: rendered rows, with ``clips`` and ``stem_powers``.
 
     Returns:
-        `torch.Tensor` of shape `(num_audio_tokens, num_stems)`: levels in dB relative to the
-        reference that the feature extractor divides the clips of a row by.
+        `torch.Tensor` of shape `(num_audio_tokens, 2, num_stems)`: K-weighted level of each stem in
+        the token's stretch of the clip, and its gated loudness in the whole clip; in dB relative to
+        the reference that the feature extractor divides the clips of a row by.
     """
     hop = int(np.prod(processor.feature_extractor.conv_stride))
     blocks_per_token = hop * processor.pooling_factor // POWER_BLOCK
+    floor = 10 ** (LEVEL_FLOOR_DB / 10)
     labels_db = []
     for row in rows:
         clips = row["clips"]
@@ -181,7 +186,8 @@ def level_labels_db(processor, rows: Sequence[Mapping[str, Any]]) -> torch.Tenso
             num_tokens = processor.num_audio_tokens(clip.size)
             padded = np.zeros((num_tokens * blocks_per_token, blocks.shape[1]), np.float32)
             padded[: len(blocks)] = blocks[: len(padded)]
-            tokens = padded.reshape(num_tokens, blocks_per_token, -1).mean(axis=1)
-            floor = 10 ** (LEVEL_FLOOR_DB / 10)
-            labels_db.append(10 * np.log10(np.maximum(tokens / reference, floor)))
+            powers = np.empty((num_tokens, 2, blocks.shape[1]), np.float32)
+            powers[:, 0] = padded.reshape(num_tokens, blocks_per_token, -1).mean(axis=1)
+            powers[:, 1] = gated_power(blocks, _BLOCKS_PER_GATE, _BLOCKS_PER_GATE // 5)
+            labels_db.append(10 * np.log10(np.maximum(powers / reference, floor)))
     return torch.from_numpy(np.concatenate(labels_db))

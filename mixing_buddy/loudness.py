@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +13,9 @@ ACTIVE_FRAME_DBFS = -45.0
 
 _FRAME_S = 0.05
 _BS1770_BLOCK_S = 0.4
+_ABSOLUTE_GATE_LUFS, _RELATIVE_GATE_DB = -70.0, -10.0
+#: BS.1770's loudness lies this far below ten times the logarithm of power.
+_LUFS_OFFSET_DB = 0.691
 
 
 def db_to_gain(gain_db: float) -> float:
@@ -84,3 +88,63 @@ def loudness_lufs(audio: np.ndarray, sample_rate: int) -> float:
     measured = torchaudio.functional.loudness(torch.from_numpy(audio * scale).double(), sample_rate)
     loudness = float(measured) - 20.0 * math.log10(scale)
     return loudness if math.isfinite(loudness) else -math.inf
+
+
+def k_weighted(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Weigh audio by frequency as ITU-R BS.1770-4 does before it measures loudness.
+
+    Args:
+        audio: float32 of shape `(..., num_samples)`.
+        sample_rate: in Hz.
+
+    Returns:
+        float32 of the same shape.
+    """
+    from scipy.signal import sosfilt
+
+    return sosfilt(_k_weighting(sample_rate), audio, axis=-1).astype(np.float32, copy=False)
+
+
+def gated_power(powers: np.ndarray, blocks_per_gate: int, blocks_per_hop: int) -> np.ndarray:
+    """Average powers over time as the gates of ITU-R BS.1770-4 do: quiet passages don't count.
+
+    Args:
+        powers: mean squares of K-weighted audio in short blocks, of shape `(num_blocks, ...)`.
+        blocks_per_gate: how many blocks make 400 ms.
+        blocks_per_hop: how many blocks lie between one 400 ms and the next.
+
+    Returns:
+        Of shape `powers.shape[1:]`; 0 where nothing passes the absolute gate at -70 LUFS. Loudness
+        in LUFS is ten times its logarithm, less 0.691.
+    """
+    span = min(blocks_per_gate, len(powers))
+    sums = np.cumsum(np.concatenate([np.zeros_like(powers[:1]), powers]), axis=0, dtype=np.float64)
+    starts = np.arange(0, len(powers) - span + 1, blocks_per_hop)
+    gates = (sums[starts + span] - sums[starts]) / span
+    loud = gates > 10 ** ((_ABSOLUTE_GATE_LUFS + _LUFS_OFFSET_DB) / 10)
+    mean = np.where(loud, gates, 0.0).sum(axis=0) / np.maximum(loud.sum(axis=0), 1)
+    loud &= gates > mean * db_to_gain(_RELATIVE_GATE_DB) ** 2
+    return np.where(loud, gates, 0.0).sum(axis=0) / np.maximum(loud.sum(axis=0), 1)
+
+
+@lru_cache(maxsize=8)
+def _k_weighting(sample_rate: int) -> np.ndarray:
+    """Second-order sections of K-weighting: a shelf for the head, then a high pass."""
+    sections = []
+    for kind, frequency_hz, quality in (
+        ("shelf", 1681.974450955533, 0.7071752369554196),
+        ("high pass", 38.13547087602444, 0.5003270373238773),
+    ):
+        k = math.tan(math.pi * frequency_hz / sample_rate)
+        norm = 1.0 + k / quality + k * k
+        if kind == "shelf":
+            high = db_to_gain(3.999843853973347)
+            band = high**0.4996667741545416
+            b = [high + band * k / quality + k * k, 2.0 * (k * k - high)]
+            b = [*b, high - band * k / quality + k * k]
+            b = [value / norm for value in b]
+        else:
+            b = [1.0, -2.0, 1.0]
+        a = [1.0, 2.0 * (k * k - 1.0) / norm, (1.0 - k / quality + k * k) / norm]
+        sections.append([*b, *a])
+    return np.array(sections)

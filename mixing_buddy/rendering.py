@@ -13,6 +13,7 @@ import socket
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from filelock import FileLock
 from mixing_buddy.chunks import CHUNK_SAMPLES
 from mixing_buddy.errors import RecipeError, SongError
 from mixing_buddy.labels import decode_labels
-from mixing_buddy.loudness import db_to_gain
+from mixing_buddy.loudness import db_to_gain, k_weighted
 from mixing_buddy.schema import Recipe
 from mixing_buddy.songs import SAMPLE_RATE, Song, Source, find_song, load_stems, read_source
 from mixing_buddy.stems import STEMS
@@ -35,7 +36,26 @@ _STORE_VERSION = "1"
 POWER_BLOCK = 320
 
 _MAX_OPEN_SONGS = 1024
+#: Powers of so many chunks are kept in memory, 12 kB each.
+_MAX_MEASURED_CHUNKS = 8192
 _PROBE_BYTES = 65_536
+
+
+#: Where a chunk is: source, split, song, start_s, duration_s.
+Chunk = tuple[str, str, str, float, float]
+
+
+@dataclass(frozen=True)
+class StemPart:
+    """Where one stem of a row is taken from.
+
+    Args:
+        chunk: the chunk.
+        gain_db: gain that it is taken with, in dB.
+    """
+
+    chunk: Chunk
+    gain_db: float = 0.0
 
 
 def render(stems: np.ndarray, stem_gains_db: Mapping[str, float | None]) -> np.ndarray:
@@ -69,23 +89,35 @@ def render(stems: np.ndarray, stem_gains_db: Mapping[str, float | None]) -> np.n
     return mix
 
 
-def stem_powers(stems: np.ndarray, stem_gains_db: Mapping[str, float | None]) -> np.ndarray:
-    """Measure how loud each stem stands in a clip, block by block.
+def stem_powers(stems: np.ndarray) -> np.ndarray:
+    """Measure how loud each stem stands, block by block, as people hear it.
 
     Args:
         stems: float32 of shape `(4, num_samples)`, in the order of `STEMS`.
+
+    Returns:
+        Mean square of each K-weighted stem over blocks of `POWER_BLOCK` samples: float32 of shape
+        `(num_samples // POWER_BLOCK, 4)`.
+    """
+    num_blocks = stems.shape[1] // POWER_BLOCK
+    weighted = k_weighted(stems[:, : num_blocks * POWER_BLOCK], SAMPLE_RATE)
+    blocks = weighted.reshape(len(STEMS), num_blocks, POWER_BLOCK)
+    return np.einsum("sbn,sbn->bs", blocks, blocks) / np.float32(POWER_BLOCK)
+
+
+def powers_in_clip(powers: np.ndarray, stem_gains_db: Mapping[str, float | None]) -> np.ndarray:
+    """Turn powers of stems into those with their gains in a clip.
+
+    Args:
+        powers: what `stem_powers` returned, of shape `(num_blocks, 4)`.
         stem_gains_db: gain of each stem in the clip, in dB; None where it is not in it.
 
     Returns:
-        Mean square of each stem with its gain, over blocks of `POWER_BLOCK` samples: float32 of
-        shape `(num_samples // POWER_BLOCK, 4)`.
+        float32 of the same shape.
     """
-    num_blocks = stems.shape[1] // POWER_BLOCK
-    blocks = stems[:, : num_blocks * POWER_BLOCK].reshape(len(STEMS), num_blocks, POWER_BLOCK)
-    powers = np.einsum("sbn,sbn->bs", blocks, blocks) / np.float32(POWER_BLOCK)
     gains_db = [stem_gains_db[stem] for stem in STEMS]
     gains = [0.0 if gain_db is None else db_to_gain(gain_db) for gain_db in gains_db]
-    return powers * np.square(gains, dtype=np.float32)
+    return powers * np.square(gains).astype(np.float32)
 
 
 def cut_chunk(stems: np.ndarray, start_s: float, duration_s: float) -> np.ndarray:
@@ -230,6 +262,7 @@ class RenderTransform:
         self._read: dict[str, Source] = {}
         self._paths: dict[tuple[str, str, str], Path] = {}
         self._open: OrderedDict[Path, np.ndarray] = OrderedDict()
+        self._powers: OrderedDict[Chunk, np.ndarray] = OrderedDict()
 
     def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         """Add the audio to a batch, and put names for the numbers of labelled columns.
@@ -241,8 +274,8 @@ class RenderTransform:
         Returns:
             The batch and `"clips"`, for each row a list of float32 arrays of shape
             `(num_samples,)` in the order of its `audios`, and `"stem_powers"`, for each row
-            what `stem_powers` returns for each of its clips. Where every row has one clip, that
-            is `"audio"` as well.
+            what `powers_in_clip` returns for each of its clips. Where every row has one clip,
+            that is `"audio"` as well.
 
         Raises:
             RecipeError: a column is missing, or a row does not belong to these songs.
@@ -261,8 +294,14 @@ class RenderTransform:
             else:
                 gains = [row["stem_gains_db"]]
             clips.append([render(stems, each) for each in gains])
-            powers.append([stem_powers(stems, each) for each in gains])
+            of_stems = self.row_powers(row, stems)
+            powers.append([powers_in_clip(of_stems, each) for each in gains])
         return {**with_audio(decode_labels(batch), clips), "stem_powers": powers}
+
+    def row_parts(self, row: Mapping[str, Any]) -> list[StemPart]:
+        """Say where each of `STEMS` of a row is taken from; training swaps and balances here."""
+        place = ("source", "split", "song", "start_s", "duration_s")
+        return [StemPart(tuple(row[column] for column in place))] * len(STEMS)
 
     def row_stems(self, row: Mapping[str, Any]) -> np.ndarray:
         """Return the stems that a row's clips are rendered from; training augments them here.
@@ -273,8 +312,39 @@ class RenderTransform:
         Returns:
             float32 of shape `(4, CHUNK_SAMPLES)` at `SAMPLE_RATE`.
         """
-        place = ("source", "split", "song", "start_s", "duration_s")
-        return self.chunk_stems(*(row[column] for column in place))
+        parts = self.row_parts(row)
+        if len(set(parts)) == 1 and parts[0].gain_db == 0.0:
+            return self.chunk_stems(*parts[0].chunk)
+        stems = np.empty((len(STEMS), CHUNK_SAMPLES), dtype=np.float32)
+        for index, part in enumerate(parts):
+            samples = self.chunk_stems(*part.chunk)[index]
+            np.multiply(samples, np.float32(db_to_gain(part.gain_db)), out=stems[index])
+        return stems
+
+    def row_powers(self, row: Mapping[str, Any], stems: np.ndarray) -> np.ndarray:
+        """Return the powers of the stems that a row's clips are rendered from.
+
+        A gain changes them by its square, so each chunk is measured once, whatever its rows.
+
+        Args:
+            row: the columns of one row.
+            stems: what `row_stems` returned.
+
+        Returns:
+            What `stem_powers` returns for the stems.
+        """
+        columns = [
+            self._chunk_powers(part.chunk)[:, index] * np.float32(db_to_gain(part.gain_db) ** 2)
+            for index, part in enumerate(self.row_parts(row))
+        ]
+        return np.stack(columns, axis=1)
+
+    def _chunk_powers(self, chunk: Chunk) -> np.ndarray:
+        if chunk not in self._powers:
+            self._powers[chunk] = stem_powers(self.chunk_stems(*chunk))
+            if len(self._powers) > _MAX_MEASURED_CHUNKS:
+                self._powers.popitem(last=False)
+        return self._powers[chunk]
 
     def chunk_stems(
         self, source: str, split: str, song: str, start_s: float, duration_s: float
@@ -311,8 +381,8 @@ class RenderTransform:
         return self._read[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        # Open maps would be pickled as copies of whole songs.
-        return {**self.__dict__, "_open": OrderedDict()}
+        # Open maps would be pickled as copies of whole songs; powers are measured again.
+        return {**self.__dict__, "_open": OrderedDict(), "_powers": OrderedDict()}
 
     def _stems(self, source: str, split: str, song: str) -> np.ndarray:
         key = (source, split, song)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -38,7 +39,7 @@ def open_rows(
     """
     where = f"{dataset}: {config}, split {split!r}"
     with _refusing(where):
-        rows = datasets.load_dataset(str(dataset), config, split=split, streaming=streaming)
+        rows = datasets.load_dataset(_place(dataset), config, split=split, streaming=streaming)
     _check_columns(rows, where)
     return rows
 
@@ -54,7 +55,7 @@ def open_splits(dataset: str | os.PathLike[str], config: str) -> datasets.Datase
         RecipeError: there is no such dataset or config, or it is damaged.
     """
     with _refusing(f"{dataset}: {config}"):
-        splits = datasets.load_dataset(str(dataset), config)
+        splits = datasets.load_dataset(_place(dataset), config)
     for split, rows in splits.items():
         _check_columns(rows, f"{dataset}: {config}, split {split!r}")
     return splits
@@ -108,7 +109,18 @@ def list_configs(dataset: str | os.PathLike[str]) -> list[str]:
         RecipeError: there is no such dataset.
     """
     with _refusing(f"{dataset}"):
-        return datasets.get_dataset_config_names(str(dataset))
+        return datasets.get_dataset_config_names(_place(dataset))
+
+
+def _place(dataset: str | os.PathLike[str]) -> str:
+    """Return the folder or Hub id; refuse a misspelt folder, which reads like a Hub id."""
+    path = Path(dataset)
+    if not path.exists() and path.parent != Path() and path.parent.is_dir():
+        raise RecipeError(
+            f"{dataset}: there is no such folder in {path.parent}. (Not looked for on the Hub, "
+            "since that folder is here.)"
+        )
+    return str(dataset)
 
 
 def spread(rows: datasets.Dataset, count: int | None) -> datasets.Dataset:

@@ -212,16 +212,19 @@ def _join(states: torch.Tensor, num_tokens: int, count: int) -> torch.Tensor:
 
 
 class MixingBuddyLevelHead(nn.Linear):
-    """Predicts from each audio embedding how loud every stem is in that stretch of the clip.
+    """Predicts from each audio embedding how loud every stem is, there and in the whole clip.
 
     The strong form of the auxiliary loss. It reads the projector's output directly, so its gradient
     reaches the projector without passing through the language model, where the published system's
     vanished; it is linear, so what it reads is easy for the language model to read too; and it has
-    a target for every stem at every audio token, where the answer has one for a whole clip.
+    targets for every stem at every audio token, where the answer has one for a whole clip. Levels
+    in the stretch that a token covers teach what each stem sounds like; the loudness in the whole
+    clip is what balance is about.
     """
 
     def __init__(self, config: MixingBuddyConfig):
-        super().__init__(config.text_config.hidden_size, len(config.level_stems))
+        self.num_stems = len(config.level_stems)
+        super().__init__(config.text_config.hidden_size, 2 * self.num_stems)
 
     def forward(self, audio_embeds: torch.Tensor) -> torch.Tensor:
         """Predict levels.
@@ -230,11 +233,13 @@ class MixingBuddyLevelHead(nn.Linear):
             audio_embeds: `torch.Tensor` of shape `(num_audio_tokens, hidden_size)`.
 
         Returns:
-            `torch.Tensor` of shape `(num_audio_tokens, num_stems)`: level of each of
-            `config.level_stems` in dB relative to the sample's common reference.
+            `torch.Tensor` of shape `(num_audio_tokens, 2, num_stems)`: of each of
+            `config.level_stems` the level in the token's stretch of the clip and the loudness in
+            the whole clip, in dB relative to the sample's common reference.
         """
         # A head kept in float32 may stand beside a language model in half precision.
-        return super().forward(audio_embeds.to(self.weight.dtype)) * LEVEL_SCALE_DB
+        levels = super().forward(audio_embeds.to(self.weight.dtype)) * LEVEL_SCALE_DB
+        return levels.unflatten(-1, (2, self.num_stems))
 
 
 def level_loss_function(
@@ -243,7 +248,8 @@ def level_loss_function(
     """Return the mean squared error of predicted levels, in units of `LEVEL_SCALE_DB` squared.
 
     Args:
-        stem_levels_db: `torch.Tensor` of shape `(num_audio_tokens, num_stems)`, predictions in dB.
+        stem_levels_db: `torch.Tensor` of shape `(num_audio_tokens, 2, num_stems)`, predictions of
+            `MixingBuddyLevelHead`.
         stem_levels_labels_db: `torch.Tensor` of the same shape, true levels in dB, NaN where
             unknown.
     """

@@ -43,7 +43,7 @@ class MixingBuddyModelOutputWithPast(BaseModelOutputWithPast):
     Args:
         audio_embeds (`torch.Tensor` of shape `(num_audio_tokens, hidden_size)`, *optional*):
             Projected audio embeddings of all clips of the batch, one after another.
-        stem_levels_db (`torch.Tensor` of shape `(num_audio_tokens, num_stems)`, *optional*):
+        stem_levels_db (`torch.Tensor` of shape `(num_audio_tokens, 2, num_stems)`, *optional*):
             Levels that the auxiliary head hears, in dB relative to the sample's common reference.
     """
 
@@ -60,9 +60,9 @@ class MixingBuddyCausalLMOutputWithPast(ModelOutput):
             level loss where levels were given.
         level_loss (`torch.Tensor` of shape `()`, *optional*): the auxiliary loss, unweighted.
         logits (`torch.Tensor` of shape `(batch_size, sequence_length, vocab_size)`): scores.
-        stem_levels_db (`torch.Tensor` of shape `(num_audio_tokens, num_stems)`, *optional*): level
-            of each of `config.level_stems` that the auxiliary head hears at each audio token, in dB
-            relative to the sample's common reference.
+        stem_levels_db (`torch.Tensor` of shape `(num_audio_tokens, 2, num_stems)`, *optional*): of
+            each of `config.level_stems` the level that the auxiliary head hears at each audio token
+            and the loudness in its clip, in dB relative to the sample's common reference.
         past_key_values (`Cache`, *optional*): key and value states of the language model.
         hidden_states (`tuple[torch.Tensor]`, *optional*): states of the language model.
         attentions (`tuple[torch.Tensor]`, *optional*): attentions of the language model.
@@ -448,7 +448,7 @@ class MixingBuddyForConditionalGeneration(
                 *optional*): embeddings instead of `input_ids`.
             labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*): tokens
                 to learn, -100 elsewhere.
-            stem_levels_labels_db (`torch.Tensor` of shape `(num_audio_tokens, num_stems)`,
+            stem_levels_labels_db (`torch.Tensor` of shape `(num_audio_tokens, 2, num_stems)`,
                 *optional*): true levels for the auxiliary loss, in dB relative to the sample's
                 common reference, NaN where unknown.
             use_cache (`bool`, *optional*): return states for later positions.

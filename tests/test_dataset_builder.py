@@ -474,7 +474,7 @@ def test_render_says_what_is_wrong(song_root, tmp_path, run):
     build_dataset(MixingBuddyDatasetConfig(sources=(str(song_root),)), out)
     for arguments, message in (
         ((out, "--songs", song_root, "--mode", "stems"), "stems, split 'test' can't be opened"),
-        ((tmp_path / "nowhere", "--songs", song_root), "can't be opened"),
+        ((tmp_path / "nowhere", "--songs", song_root), "no such folder"),
         ((out, "--songs", song_root, "--split", "validation"), "'validation' can't be opened"),
         ((out, "--songs", song_root, "--uid", "x"), "no row 'x'"),
         ((out, "--songs", f"a={song_root}"), "source 'tiny'"),

@@ -267,8 +267,8 @@ def test_level_loss_reaches_the_projector_but_not_the_language_model(tiny_buddy)
     model, processor = tiny_buddy
     inputs = encode(processor, [[noise(1.0)]], answer="The bass is too loud.", side="right")
     num_tokens = processor.num_audio_tokens(SAMPLE_RATE)
-    labels_db = torch.linspace(-20.0, 0.0, num_tokens * 4).reshape(num_tokens, 4)
-    labels_db[:, 2] = float("nan")
+    labels_db = torch.linspace(-20.0, 0.0, num_tokens * 8).reshape(num_tokens, 2, 4)
+    labels_db[..., 2] = float("nan")
     output = model(**inputs, labels=inputs["input_ids"], stem_levels_labels_db=labels_db)
     projector = model.model.multi_modal_projector.layers[0].weight
     query = model.model.language_model.layers[0].self_attn.q_proj.weight
@@ -276,5 +276,5 @@ def test_level_loss_reaches_the_projector_but_not_the_language_model(tiny_buddy)
     assert gradient.abs().sum() > 0
     assert none is None
     known = [0, 1, 3]
-    expected = ((output.stem_levels_db - labels_db)[:, known] / 10).square().mean()
+    expected = ((output.stem_levels_db - labels_db)[..., known] / 10).square().mean()
     torch.testing.assert_close(output.level_loss, expected)

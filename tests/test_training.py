@@ -15,7 +15,9 @@ import yaml
 from training_helpers import sample_rows
 
 from mixing_buddy.collation import LEVEL_FLOOR_DB, SFTCollator
-from mixing_buddy.rendering import render, stem_powers
+from mixing_buddy.loudness import k_weighted
+from mixing_buddy.rendering import powers_in_clip, render, stem_powers
+from mixing_buddy.songs import SAMPLE_RATE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -96,16 +98,21 @@ def test_level_labels_are_the_stems_levels_in_the_mix(tiny_buddy):
     stems = rng.standard_normal((4, 48_000)).astype(np.float32)
     row = {
         "clips": [render(stems, gains_db)],
-        "stem_powers": [stem_powers(stems, gains_db)],
+        "stem_powers": [powers_in_clip(stem_powers(stems), gains_db)],
         "instruction": "?",
         "response": "!",
     }
     labels_db = SFTCollator(processor)([row])["stem_levels_labels_db"]
-    assert labels_db.shape == (processor.num_audio_tokens(48_000), 4)
-    power = np.array([10 ** (gain / 10) for gain in gains_db.values()])
-    expected_db = np.maximum(10 * np.log10(power / power.sum()), LEVEL_FLOOR_DB)
-    np.testing.assert_allclose(labels_db.mean(0), expected_db, atol=0.1)
-    # The same levels at every token, whatever the level of the whole sample.
+    assert labels_db.shape == (processor.num_audio_tokens(48_000), 2, 4)
+    gains = np.array([10 ** (gain_db / 20) for gain_db in gains_db.values()])
+    power = np.square(k_weighted(stems * gains[:, None], SAMPLE_RATE)).mean(1)
+    mix_power = np.square(row["clips"][0]).mean()
+    expected_db = np.maximum(10 * np.log10(power / mix_power), LEVEL_FLOOR_DB)
+    # Noise is as loud in each stretch as in the whole.
+    np.testing.assert_allclose(labels_db[:, 0].mean(0), expected_db, atol=0.1)
+    np.testing.assert_allclose(labels_db[0, 1], expected_db, atol=0.1)
+    assert (labels_db[:, 1] == labels_db[0, 1]).all()
+    # The same levels, whatever the level of the whole sample.
     louder = {**row, "clips": [row["clips"][0] * 2], "stem_powers": [row["stem_powers"][0] * 4]}
     torch.testing.assert_close(SFTCollator(processor)([louder])["stem_levels_labels_db"], labels_db)
 

@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from mixing_buddy.chunks import MIN_STEM_DBFS
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.loudness import db_to_gain, rms_dbfs
-from mixing_buddy.rendering import RenderTransform
+from mixing_buddy.rendering import Chunk, RenderTransform, StemPart, stem_powers
 from mixing_buddy.songs import SAMPLE_RATE, find_song
 from mixing_buddy.stems import STEMS
 from mixing_buddy.training.arguments import AugmentationArguments
@@ -33,9 +33,6 @@ _TILT_CENTRE_HZ, _TILT_OCTAVES = 1000.0, 4.0
 _NUM_PEAKS, _PEAK_RANGE_HZ, _PEAK_OCTAVES = 2, (60.0, 8000.0), (0.7, 2.0)
 #: How many chunks are tried for a stem that can be heard; after that the row keeps its own.
 _MAX_TRIES = 4
-
-#: Where a chunk is: source, split, song, start_s, duration_s.
-Chunk = tuple[str, str, str, float, float]
 
 
 @dataclass(frozen=True)
@@ -126,21 +123,34 @@ class AugmentingTransform(RenderTransform):
     def row_stems(self, row: Mapping[str, Any]) -> np.ndarray:
         """Return the stems of a row, some of other songs, balanced anew, equalised and turned."""
         stems = super().row_stems(row)
-        settings, uid = self.settings, row["uid"]
-        if settings.swap_stems_probability or settings.redraw_balance_db:
-            stems = self._recombine(stems, row)
-        if settings.augment_tilt_db or settings.augment_peak_db:
-            rng = self._rng(uid, "equalise")
+        settings = self.settings
+        if self._equalises:
+            rng = self._rng(row["uid"], "equalise")
             curves_db = [
                 draw_curve_db(rng, settings.augment_tilt_db, settings.augment_peak_db)
                 for _ in STEMS
             ]
             stems = equalise(stems, curves_db)
         if settings.augment_gain_db:
-            limit = settings.augment_gain_db
-            gain_db = self._rng(uid, "gain").uniform(-limit, limit)
-            stems = stems * np.float32(db_to_gain(gain_db))
+            stems = stems * np.float32(db_to_gain(self._gain_db(row["uid"])))
         return stems
+
+    def row_powers(self, row: Mapping[str, Any], stems: np.ndarray) -> np.ndarray:
+        """Return the powers of a row's stems; those of equalised stems are measured anew."""
+        if self._equalises:
+            return stem_powers(stems)
+        powers = super().row_powers(row, stems)
+        if self.settings.augment_gain_db:
+            powers = powers * np.float32(db_to_gain(self._gain_db(row["uid"])) ** 2)
+        return powers
+
+    @property
+    def _equalises(self) -> bool:
+        return bool(self.settings.augment_tilt_db or self.settings.augment_peak_db)
+
+    def _gain_db(self, uid: str) -> float:
+        limit = self.settings.augment_gain_db
+        return self._rng(uid, "gain").uniform(-limit, limit)
 
     def _rng(self, uid: str, purpose: str) -> np.random.Generator:
         """One stream for each purpose, so that switching one off leaves the others as they were."""
@@ -169,7 +179,7 @@ class AugmentingTransform(RenderTransform):
             clips = [clip + offset for clip in clips]
         return clips
 
-    def _recombine(self, stems: np.ndarray, row: Mapping[str, Any]) -> np.ndarray:
+    def row_parts(self, row: Mapping[str, Any]) -> list[StemPart]:
         """Take stems from other songs of the same source and split, and balance them anew.
 
         Each stem of a generated song stands at its usual loudness plus a deviation of its own,
@@ -177,35 +187,39 @@ class AugmentingTransform(RenderTransform):
         mixes' common levels is made up for; and so does one with another deviation. Only audible
         stems are replaced, and by audible ones: texts and clips say which stems sound.
         """
+        parts = super().row_parts(row)
+        settings = self.settings
+        if not (settings.swap_stems_probability or settings.redraw_balance_db):
+            return parts
         own_place = (row["source"], row["split"], row["song"])
         own = self._balance(*own_place)
         if own is None:
-            return stems
+            return parts
         donors = self._donors.get((row["source"], row["split"], row["duration_s"]), {})
         others = [song for song in donors if song != row["song"]]
         swaps, redraws = self._rng(row["uid"], "swap"), self._rng(row["uid"], "balance")
-        own_chunk = (*own_place, row["start_s"], row["duration_s"])
-        result = np.empty_like(stems)
-        for index, stem in enumerate(STEMS):
-            samples, balance = stems[index], own
+        result = []
+        for index, (stem, part) in enumerate(zip(STEMS, parts, strict=True)):
+            own_chunk = chunk = part.chunk
+            balance = own
             if (
                 others
-                and swaps.random() < self.settings.swap_stems_probability
+                and swaps.random() < settings.swap_stems_probability
                 and self._chunk_levels_dbfs(own_chunk)[index] > MIN_STEM_DBFS
             ):
                 for _ in range(_MAX_TRIES):
                     chunks = donors[others[swaps.integers(len(others))]]
-                    chunk = chunks[swaps.integers(len(chunks))]
-                    donor = self._balance(*chunk[:3])
+                    tried = chunks[swaps.integers(len(chunks))]
+                    donor = self._balance(*tried[:3])
                     gain_db = own.mix_level_lufs - donor.mix_level_lufs
-                    if self._chunk_levels_dbfs(chunk)[index] + gain_db > MIN_STEM_DBFS:
-                        samples, balance = self.chunk_stems(*chunk)[index], donor
+                    if self._chunk_levels_dbfs(tried)[index] + gain_db > MIN_STEM_DBFS:
+                        chunk, balance = tried, donor
                         break
             gain_db = own.mix_level_lufs - balance.mix_level_lufs
-            if self.settings.redraw_balance_db and stem in balance.deviations_db:
-                deviation_db = redraws.normal(0.0, self.settings.redraw_balance_db)
+            if settings.redraw_balance_db and stem in balance.deviations_db:
+                deviation_db = redraws.normal(0.0, settings.redraw_balance_db)
                 gain_db += deviation_db - balance.deviations_db[stem]
-            np.multiply(samples, np.float32(db_to_gain(gain_db)), out=result[index])
+            result.append(StemPart(chunk, gain_db))
         return result
 
     def _chunk_levels_dbfs(self, chunk: Chunk) -> list[float]:

@@ -27,7 +27,7 @@ class Caught:
         text_embeds: of shape `(batch_size, sequence_length, hidden_size)`, before audio takes its
             places in them.
         audio_embeds: of shape `(num_audio_tokens, hidden_size)`.
-        stem_levels_db: what the level head made of them, `(num_audio_tokens, num_stems)`.
+        stem_levels_db: what the level head made of them, `(num_audio_tokens, 2, num_stems)`.
         labels_db: the true levels, of the same shape; None where rows don't say.
         audio_token_id: id of the placeholder of audio.
         decision_logits: scores of the tokens that decide, `(num_decisions, vocab_size)`; None where
@@ -70,13 +70,16 @@ class AuxiliaryLoss:
 
 
 def level_loss(caught: Caught) -> tuple[torch.Tensor, Figures] | None:
-    """Compare the level head's levels with the true ones; logs its mean error in dB too."""
+    """Compare the level head's levels with the true ones; logs its mean errors in dB too."""
     if caught.labels_db is None:
         return None
     count = num_known(caught.labels_db)
     loss = level_loss_function(caught.stem_levels_db, caught.labels_db)
-    error_db = (caught.stem_levels_db.detach() - caught.labels_db).abs().nansum()
-    return loss, {"level_loss": (loss.detach() * count, count), "level_mae_db": (error_db, count)}
+    figures = {"level_loss": (loss.detach() * count, count)}
+    error_db = (caught.stem_levels_db.detach() - caught.labels_db).abs()
+    for index, name in enumerate(("level_mae_db", "loudness_mae_db")):
+        figures[name] = (error_db[:, index].nansum(), num_known(caught.labels_db[:, index]))
+    return loss, figures
 
 
 def norm_matching_loss(caught: Caught) -> tuple[torch.Tensor, Figures]:

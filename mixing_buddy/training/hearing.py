@@ -1,18 +1,16 @@
 """Learning to hear before learning to speak: the trainer of ``train_hearing.py``.
 
-The level head has a target for every stem at every audio token, and needs no text. So the parts
+The level head has targets for every stem at every audio token, and needs no text. So the parts
 that hear can be taught first, without the language model, which is most of the cost of a step.
 """
 
 from __future__ import annotations
 
-import math
-
+import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
 from mixing_buddy.collation import HearingCollator
 from mixing_buddy.errors import MixingBuddyError
-from mixing_buddy.modeling.hearing_mixing_buddy import LEVEL_SCALE_DB
 from mixing_buddy.training.arguments import (
     AugmentationArguments,
     DataArguments,
@@ -27,16 +25,35 @@ from mixing_buddy.training.streaming import training_rows
 
 
 class HearingTrainer(Trainer):
-    """transformers' ``Trainer`` that logs the level loss in dB as well."""
+    """transformers' ``Trainer`` that logs the root mean square errors of levels in dB as well."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._errors = {True: [], False: []}
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        """Return the level loss, and remember the errors for the log."""
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        labels_db = inputs["stem_levels_labels_db"]
+        error = (outputs.stem_levels_db.detach() - labels_db).square()
+        self._errors[model.training].append(
+            torch.stack([error.nansum((0, 2)), (~error.isnan()).sum((0, 2))])
+        )
+        return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
-        """Log, with the root mean square error of stem levels beside each loss."""
-        errors_db = {
-            name.replace("loss", "level_rmse_db"): LEVEL_SCALE_DB * math.sqrt(value)
-            for name, value in logs.items()
-            if name in ("loss", "eval_loss")
-        }
-        super().log({**logs, **errors_db}, *args, **kwargs)
+        """Log, with the errors of levels at tokens and of loudness in clips since the last time."""
+        for prefix, training in (("", True), ("eval_", False)):
+            if f"{prefix}loss" in logs and self._errors[training]:
+                sums = self.accelerator.reduce(torch.stack(self._errors[training]).sum(0))
+                self._errors[training] = []
+                tokens_db, clips_db = (sums[0] / sums[1].clamp(min=1)).sqrt().tolist()
+                logs = {
+                    **logs,
+                    f"{prefix}level_rmse_db": tokens_db,
+                    f"{prefix}loudness_rmse_db": clips_db,
+                }
+        super().log(logs, *args, **kwargs)
 
 
 def build_trainer(

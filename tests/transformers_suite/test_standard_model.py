@@ -127,7 +127,7 @@ class StandardModelTest(common.ModelTesterMixin, unittest.TestCase):
         if "labels" in inputs:
             # Without these the level head has nothing to learn, so no gradient.
             num_tokens = int((inputs["input_ids"] == AUDIO_TOKEN_ID).sum())
-            inputs["stem_levels_labels_db"] = torch.full((num_tokens, 4), -10.0)
+            inputs["stem_levels_labels_db"] = torch.full((num_tokens, 2, 4), -10.0)
         return inputs
 
     @unittest.skip("clips of unequal length are encoded apart: their attentions have no one shape")
