@@ -19,6 +19,9 @@ hypothesis.settings.load_profile("no deadline")
 # Nothing in the tests may wait for a network; read by the libraries when they are imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+# Processes that test side by side, one a core, would else start a thread for each core.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from mixing_buddy.advising.comparing import compare_songs
 from mixing_buddy.advising.exporting import export_song
@@ -74,3 +76,33 @@ def test_a_stem_that_only_one_version_has_is_said(tmp_path, write_song):
     found = compare_songs(open_song(folder), reference)
     assert "vocals" not in found.changes_db
     assert any("Only the reference has a track taken as vocals" in note for note in found.notes)
+
+
+def write_rhythm(folder, delay_s, gains_db, seed=0):
+    """Four stems of bursts at random times, the same music, starting later."""
+    folder.mkdir()
+    for index, (stem, gain_db) in enumerate(zip(STEMS, gains_db, strict=True)):
+        rng = np.random.default_rng((seed, index))
+        audio = np.zeros(30 * 24_000)
+        for start in rng.integers(24_000, audio.size - 24_000, 60):
+            burst = rng.normal(0.0, 0.1, 6_000) * np.exp(-np.arange(6_000) / 1_500)
+            audio[start : start + 6_000] += burst
+        audio = np.roll(audio, round(delay_s * 24_000)) * 10 ** (gain_db / 20)
+        soundfile.write(folder / f"{stem}.wav", audio, 24_000)
+    return open_song(folder)
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 2.5, -0.44])
+def test_versions_that_do_not_start_together_are_said(tmp_path, delay_s):
+    reference = write_rhythm(tmp_path / "reference", 0.0, [0.0, 0.0, 0.0, 0.0])
+    mine = write_rhythm(tmp_path / "mine", delay_s, [4.0, -6.0, 0.0, 3.0])
+    notes = [note for note in compare_songs(mine, reference).notes if "later" in note]
+    assert len(notes) == (delay_s != 0.0)
+    for note in notes:
+        late = mine if delay_s > 0 else reference
+        assert note.startswith(f"In {late.path} the music seems to come {abs(delay_s):.2f} s later")
+
+
+def test_other_music_is_not_taken_for_a_shift(tmp_path):
+    songs = [write_rhythm(tmp_path / str(seed), 0.0, [0.0] * 4, seed=seed) for seed in (1, 2)]
+    assert not [note for note in compare_songs(*songs).notes if "later" in note]

@@ -18,6 +18,11 @@ from mixing_buddy.loudness import loudness_lufs, rms_dbfs
 from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.stems import STEMS
 
+#: Rate of the envelopes by which versions are lined up, and how far apart they may start.
+_ENVELOPE_HZ, _MAX_OFFSET_S = 50, 30.0
+#: A shift is believed where onsets agree so well, and so much better than without it.
+_MIN_CORRELATION, _MIN_GAIN = 0.5, 0.2
+
 
 @dataclass(frozen=True)
 class StemComparison:
@@ -133,6 +138,7 @@ def compare_songs(
     total = math.ceil(min(mine.duration_s, reference.duration_s) / CHUNK_S)
     found: dict[str, list[tuple[float, float]]] = {stem: [] for stem in STEMS}
     mixes_db: list[float] = []
+    envelopes: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for index, (a, b) in enumerate(
         tqdm(pairs, desc="Measuring", unit="window", total=total, disable=not progress)
     ):
@@ -140,6 +146,8 @@ def compare_songs(
         if index > 0 and length < CHUNK_SAMPLES:
             break
         a, b = a[:, :length], b[:, :length]
+        for envelope, version in zip(envelopes, (a, b), strict=True):
+            envelope.append(_envelope(version.sum(axis=0)))
         gaps_db = _window_gaps_db(a, b)
         if len(gaps_db) < 2 or (anchor is not None and anchor not in gaps_db):
             continue
@@ -158,9 +166,55 @@ def compare_songs(
         StemComparison(stem, tuple(values), median(db for _, db in values) if values else None)
         for stem, values in found.items()
     )
-    return SongComparison(
-        stems, anchor, len(mixes_db), median(mixes_db), tuple(_notes(mine, reference))
-    )
+    notes = _notes(mine, reference)
+    offset_s = find_offset_s(*(np.concatenate(envelope) for envelope in envelopes), _ENVELOPE_HZ)
+    if offset_s is not None:
+        late, early = (mine, reference) if offset_s > 0 else (reference, mine)
+        notes.append(
+            f"In {late.path} the music seems to come {abs(offset_s):.2f} s later than in "
+            f"{early.path}: different moments are compared. Line both up, and compare again."
+        )
+    return SongComparison(stems, anchor, len(mixes_db), median(mixes_db), tuple(notes))
+
+
+def find_offset_s(mine: np.ndarray, reference: np.ndarray, rate_hz: float) -> float | None:
+    """Find how much later a song's music comes in one version than in another.
+
+    Onsets are compared, so that neither balance nor level matters.
+
+    Args:
+        mine: amplitude over time, of shape `(num_frames,)`.
+        reference: that of the other version, of the same shape.
+        rate_hz: frames a second.
+
+    Returns:
+        Seconds, below 0 where the music comes earlier; None where the versions start together, or
+        where no shift makes them agree.
+    """
+    from scipy.signal import correlate, correlation_lags
+
+    onsets = []
+    for envelope in (mine, reference):
+        rises = np.maximum(np.diff(np.log(np.maximum(envelope, 1e-4))), 0.0)
+        onsets.append(rises - rises.mean())
+    scale = math.sqrt(math.prod(float(np.dot(each, each)) for each in onsets))
+    if not scale:
+        return None
+    agreement = correlate(*onsets, method="fft") / scale
+    lags = correlation_lags(*(each.size for each in onsets))
+    near = np.abs(lags) <= _MAX_OFFSET_S * rate_hz
+    agreement, lags = agreement[near], lags[near]
+    best = int(agreement.argmax())
+    together = agreement[np.abs(lags) <= 1].max()
+    if agreement[best] < max(_MIN_CORRELATION, together + _MIN_GAIN):
+        return None
+    return float(lags[best]) / rate_hz
+
+
+def _envelope(mix: np.ndarray) -> np.ndarray:
+    frame = SAMPLE_RATE // _ENVELOPE_HZ
+    frames = mix[: mix.size // frame * frame].reshape(-1, frame)
+    return np.sqrt(np.mean(np.square(frames), axis=1))
 
 
 def _window_gaps_db(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
