@@ -910,6 +910,31 @@ def test_ctrl_c_while_writing_tracks(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"song", "writing"}
 
 
+def test_ctrl_c_in_a_batch_that_then_goes_on(tmp_path, cli, monkeypatch):
+    songs, out = tmp_path / "songs", tmp_path / "advice.jsonl"
+    for name in ("a", "b"):
+        write_tracks(songs / name)
+    from mixing_buddy.advising.batches import AdviceFile
+
+    real = AdviceFile.add
+
+    def add(self, *args):
+        real(self, *args)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AdviceFile, "add", add)
+        done = cli("advise", songs, "--batch", out)
+    assert done.code == 130, done
+    assert done.message.endswith("mixing-buddy: interrupted.")
+    (kept,) = out.read_text().splitlines()
+    assert cli("advise", songs, "--batch", out).code == 0
+    first, second = out.read_text().splitlines()
+    assert first == kept
+    paths = [json.loads(line)["song_path"] for line in (first, second)]
+    assert paths == [str(songs / "a"), str(songs / "b")]
+
+
 def test_ctrl_c_in_a_build_that_then_goes_on(tmp_path, built, cli, monkeypatch):
     root, dataset = built
     out, flag = tmp_path / "dataset", tmp_path / "writing"
