@@ -56,6 +56,7 @@ def main() -> None:
         song = arguments.song or generate(Path(folder), arguments.duration)
         environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
         run = measure_command(song, arguments, environment)
+        run["libraries"] = measure_libraries(environment)
         command = [sys.executable, __file__, "--stages", "--song", str(song), *shared(arguments)]
         found = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     print_tables(run, json.loads(found.stdout))
@@ -118,6 +119,17 @@ def measure_command(
         sys.exit("mixing-buddy advise failed")
     moments["end"] = time.monotonic() - start_s, usage.ru_utime + usage.ru_stime
     return {"moments": moments, "peak_mb": peak_mb}
+
+
+def measure_libraries(environment: dict[str, str]) -> tuple[float, float]:
+    """Import what any transformers model needs, and nothing else: the floor of "model loaded"."""
+    code = "import torch; from transformers import GenerationMixin, PreTrainedModel, ProcessorMixin"
+    start_s = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit("torch and transformers can't be imported")
+    return time.monotonic() - start_s, usage.ru_utime + usage.ru_stime
 
 
 def _processor_s(pid: int) -> float:
@@ -245,6 +257,8 @@ def print_tables(run: dict[str, Any], found: dict[str, Any]) -> None:
     print("| `mixing-buddy advise` | processor time | on the clock |\n| --- | --- | --- |")
     for name, (clock_s, processor_s) in run["moments"].items():
         print(f"| {name} | {processor_s:.1f} s | {clock_s:.1f} s |")
+    clock_s, processor_s = run["libraries"]
+    print(f"| torch and transformers alone | {processor_s:.1f} s | {clock_s:.1f} s |")
     clock_s, processor_s = run["moments"]["end"]
     print(f"| share of the song | {processor_s / duration_s:.1%} | {clock_s / duration_s:.1%} |\n")
     print(f"Peak memory: {run['peak_mb']:.0f} MB; {found['loaded_mb']:.0f} MB once loaded.\n")

@@ -105,6 +105,22 @@ def k_weighted(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     return sosfilt(_k_weighting(sample_rate), audio, axis=-1).astype(np.float32, copy=False)
 
 
+def k_weighting_power(frequencies_hz: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return the factor by which K-weighting changes power at each frequency.
+
+    Args:
+        frequencies_hz: of shape `(num_frequencies,)`.
+        sample_rate: in Hz.
+
+    Returns:
+        float64 of the same shape.
+    """
+    from scipy.signal import sosfreqz
+
+    _, response = sosfreqz(_k_weighting(sample_rate), worN=frequencies_hz, fs=sample_rate)
+    return np.square(np.abs(response))
+
+
 def gated_power(powers: np.ndarray, blocks_per_gate: int, blocks_per_hop: int) -> np.ndarray:
     """Average powers over time as the gates of ITU-R BS.1770-4 do: quiet passages don't count.
 

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from transformers import TrainerCallback
 
 from mixing_buddy.chunks import MIN_STEM_DBFS
 from mixing_buddy.errors import MixingBuddyError
-from mixing_buddy.loudness import db_to_gain, rms_dbfs
+from mixing_buddy.loudness import db_to_gain, k_weighting_power, rms_dbfs
 from mixing_buddy.rendering import Chunk, RenderTransform, StemPart, stem_powers
 from mixing_buddy.songs import SAMPLE_RATE, find_song
 from mixing_buddy.stems import STEMS
@@ -290,7 +291,7 @@ CURVE_HZ = np.geomspace(10.0, SAMPLE_RATE / 2, 96)
 
 
 def equalise(stems: np.ndarray, curves_db: Sequence[np.ndarray]) -> np.ndarray:
-    """Give each stem another timbre at the same RMS level, so that the balance stays.
+    """Give each stem another timbre at the same loudness, so that the balance stays.
 
     Zero-phase filters, by FFT: the curves are so smooth that their impulse responses are short
     against a chunk, and one transform does for any curve.
@@ -300,17 +301,26 @@ def equalise(stems: np.ndarray, curves_db: Sequence[np.ndarray]) -> np.ndarray:
         curves_db: for each stem the gain in dB at each of `CURVE_HZ`.
 
     Returns:
-        float32 of the same shape.
+        float32 of the same shape, each stem of the same K-weighted power.
     """
     num_samples = stems.shape[1]
-    frequencies = scipy.fft.rfftfreq(num_samples, 1 / SAMPLE_RATE)
+    frequencies, weights = _bins(num_samples)
     equalised = np.zeros_like(stems)
     for index, curve_db in enumerate(curves_db):
         if not stems[index].any():
             continue
         spectrum = scipy.fft.rfft(stems[index])
         gains = np.interp(frequencies, CURVE_HZ, 10.0 ** (curve_db / 20.0)).astype(np.float32)
+        powers = weights * np.square(np.abs(spectrum))
+        before, after = powers.sum(), np.dot(powers, np.square(gains))
         filtered = scipy.fft.irfft(spectrum * gains, n=num_samples)
-        before, after = np.dot(stems[index], stems[index]), np.dot(filtered, filtered)
-        equalised[index] = filtered * np.float32(math.sqrt(before / after))
+        # Nobody hears an offset from zero, so one has no loudness to keep.
+        equalised[index] = filtered * np.float32(math.sqrt(before / after) if after else 1.0)
     return equalised
+
+
+@lru_cache(maxsize=2)
+def _bins(num_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies in Hz of a transform's bins, and how K-weighting weighs power there."""
+    frequencies = scipy.fft.rfftfreq(num_samples, 1 / SAMPLE_RATE)
+    return frequencies, k_weighting_power(frequencies, SAMPLE_RATE).astype(np.float32)
