@@ -91,10 +91,11 @@ def show_list(arguments: argparse.Namespace) -> None:
 
 
 def make_start(arguments: argparse.Namespace) -> None:
-    """Save an untrained model of another shape."""
+    """Save a model of another shape."""
     from experimenting.making import make_start, read_fields
 
-    make_start(arguments.out, read_fields(arguments.fields), arguments.seed)
+    fields = read_fields(arguments.fields)
+    make_start(arguments.out, fields, arguments.seed, arguments.like)
 
 
 def make_anchors(arguments: argparse.Namespace) -> None:
@@ -139,7 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--docs", type=Path, default=here / "docs/experiments.md", help="document")
     one.set_defaults(function=table)
 
-    one = commands.add_parser("make-start", help="a step: save an untrained nano")
+    one = commands.add_parser("make-start", help="a step: save a model of another shape")
+    one.add_argument("--like", required=True, metavar="MODEL", help="whose other weights it has")
     one.add_argument("--fields", nargs="+", required=True, metavar="NAME=JSON")
     one.add_argument("--seed", type=int, required=True)
     one.add_argument("--out", type=Path, required=True)

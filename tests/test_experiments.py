@@ -16,10 +16,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 from experimenting import measuring, planting, running, tables  # noqa: E402
-from experimenting.making import QUESTIONS, make_anchors, read_fields  # noqa: E402
+from experimenting.making import (  # noqa: E402
+    LEARNT_ANEW,
+    QUESTIONS,
+    make_anchors,
+    make_start,
+    read_fields,
+)
 from experimenting.plan import Arm, Experiment, Step, read_costs, read_plan  # noqa: E402
 from experimenting.running import estimate_s, list_jobs, run_jobs  # noqa: E402
 
+from mixing_buddy import MixingBuddy  # noqa: E402
 from mixing_buddy.advice import Advice, parse_advice  # noqa: E402
 from mixing_buddy.advising.combining import SongAdvice, WindowAdvice  # noqa: E402
 from mixing_buddy.errors import MixingBuddyError  # noqa: E402
@@ -492,3 +499,28 @@ def test_rows_with_and_without_an_anchor_differ_in_one_sentence(song_root, tmp_p
         assert with_anchor["response"] == without["response"]
         assert anchor not in without["response"].split(".")[0]
         assert with_anchor["audios"] == without["audios"]
+
+
+def test_a_start_of_another_shape_speaks_as_its_speaker_and_hears_anew(tmp_path):
+
+    nano = str(REPOSITORY / "mixing_buddy" / "checkpoints" / "nano")
+    fields = read_fields(
+        [
+            "pooling_factor=10",
+            "level_encoder_strides=[1, 2, 5]",
+            "audio_config.conv_stride=[80, 12]",
+        ]
+    )
+    make_start(tmp_path / "start", fields, 0, nano)
+    buddy = MixingBuddy.from_pretrained(tmp_path / "start")
+    model, speaker = buddy.model, MixingBuddy.from_pretrained(nano).model
+    assert buddy.processor.num_audio_tokens(240_000) == 25
+    assert model.config.audio_config.conv_stride == [80, 12]
+    assert model.config.audio_config.hidden_size == speaker.config.audio_config.hidden_size
+    weights = speaker.state_dict()
+    for name, weight in model.state_dict().items():
+        anew = any(part in name for part in LEARNT_ANEW)
+        if anew and weight.ndim > 1:
+            assert weight.shape != weights[name].shape or not weight.equal(weights[name]), name
+        elif not anew:
+            assert weight.equal(weights[name]), name

@@ -19,6 +19,9 @@ QUESTIONS = (
 )
 ANCHOR_SENTENCE = "The {anchor} {verb} at the right level."
 
+#: Parts that no start of another shape takes over.
+LEARNT_ANEW = ("multi_modal_projector.level_encoder.", "multi_modal_projector.layers.")
+
 #: How answers open where no anchor may be named.
 OPENING = "In this mix, the"
 
@@ -44,26 +47,42 @@ def read_fields(words: Sequence[str]) -> dict[str, Any]:
     return fields
 
 
-def make_start(out: Path, fields: Mapping[str, Any], seed: int) -> None:
-    """Save an untrained nano of another shape.
+def make_start(out: Path, fields: Mapping[str, Any], seed: int, speaker: str) -> None:
+    """Save a model of another shape that speaks as another does, and has to learn to hear anew.
 
     Args:
         out: folder to save it to.
-        fields: of `MixingBuddyConfig`; those of `audio_config` are set beside nano's own.
-        seed: of its weights.
+        fields: of `MixingBuddyConfig`, set beside the speaker's own.
+        seed: of the weights that are not the speaker's: level encoder and projector, and what has
+            another shape.
+        speaker: model whose other weights it has.
     """
     from transformers import set_seed
 
-    from mixing_buddy.presets import build_nano
+    from mixing_buddy import MixingBuddy
+    from mixing_buddy.assembly import build_processor
+    from mixing_buddy.modeling import MixingBuddyConfig, MixingBuddyForConditionalGeneration
 
-    fields = dict(fields)
-    if "audio_config" in fields:
-        own = build_nano()[0].config.audio_config.to_dict()
-        fields["audio_config"] = {**own, **fields["audio_config"]}
+    buddy = MixingBuddy.from_pretrained(speaker, device="cpu")
+    other = buddy.model
+    settings = other.config.to_dict()
+    for name, value in fields.items():
+        settings[name] = {**settings[name], **value} if isinstance(value, dict) else value
+    config = MixingBuddyConfig.from_dict(settings)
     set_seed(seed)
-    model, processor = build_nano(**fields)
+    model = MixingBuddyForConditionalGeneration(config)
+    model.generation_config = other.generation_config
+    own = model.state_dict()
+    kept = {
+        name: weight
+        for name, weight in other.state_dict().items()
+        if not any(part in name for part in LEARNT_ANEW)
+        and name in own
+        and own[name].shape == weight.shape
+    }
+    model.load_state_dict(kept, strict=False)
     model.save_pretrained(out)
-    processor.save_pretrained(out)
+    build_processor(config, buddy.processor.tokenizer).save_pretrained(out)
 
 
 def make_anchors(dataset: str, out: Path, *, named: bool, seed: int) -> None:
