@@ -223,8 +223,8 @@ class MixingBuddyLevelHead(nn.Linear):
     """
 
     def __init__(self, config: MixingBuddyConfig):
+        super().__init__(config.text_config.hidden_size, 2 * len(config.level_stems))
         self.num_stems = len(config.level_stems)
-        super().__init__(config.text_config.hidden_size, 2 * self.num_stems)
 
     def forward(self, audio_embeds: torch.Tensor) -> torch.Tensor:
         """Predict levels.
