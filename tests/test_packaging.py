@@ -42,6 +42,7 @@ BESIDE = (
     "pyproject.toml",
     "setup.sh",
     "train_dpo.py",
+    "train_hearing.py",
     "train_sft.py",
 )
 
