@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 #: What the pooled log-probabilities of a song are multiplied by. The windows of a song say nearly
 #: the same, so their mean (1.0) is too modest a pool and their sum (one for each window) far too
-#: bold. Fitted to the first nano (docs/training-nano.md) on generated validation songs by
+#: bold. Fitted to nano (docs/training-nano.md) on generated validation songs by
 #: `benchmarks/song_confidence.py`.
-SHARPNESS = 1.25
+SHARPNESS = 1.5
 
 
 def rank_windows(
