@@ -434,6 +434,8 @@ def test_the_tokens_that_decide_are_those_in_which_answers_differ(tiny_buddy, so
             opening = tokenizer.decode(tokens[: marks.index(True)] if any(marks) else [])
             assert all(other.startswith(opening) for other in alternatives(row))
         assert marked == len(rows)
+        if mode == "single_mix":
+            assert not any(marker({**rows[0], "anchor": None}))
 
 
 def test_decisions_are_learnt_from_their_own_tokens_alone(make_tiny_buddy, trainer_for):

@@ -55,10 +55,13 @@ class DecisionMarker:
 def alternatives(row: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the answer would be, in the same template, if something else were heard.
 
-    Nothing is yielded for a differential row whose answer no template gives.
+    Nothing is yielded for a row that names no anchor, nor for a differential row whose answer no
+    template gives.
     """
     if row["mode"] == DIFFERENTIAL:
         yield from _other_changes(row)
+        return
+    if row["anchor"] is None:
         return
     claim = None
     if row.get("claim_stem") is not None:
