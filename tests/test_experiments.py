@@ -33,6 +33,7 @@ from mixing_buddy.errors import MixingBuddyError  # noqa: E402
 from mixing_buddy.flaws import Direction  # noqa: E402
 
 PLAN = read_plan()
+ROOTS = {"songs": "s", "datasets": "d", "hearing": "h"}
 SETTINGS = {"budget": 1.0, "limit": None}
 
 
@@ -175,7 +176,7 @@ def test_a_field_of_the_configuration_counts_where_no_flag_says_otherwise(tmp_pa
     def keys(text):
         (tmp_path / "configs/nano_hearing.yaml").write_text(text)
         (tmp_path / "configs/nano.yaml").write_text("{}")
-        jobs = list_jobs(PLAN["tokens"], tmp_path, {"songs": "s", "datasets": "d"})
+        jobs = list_jobs(PLAN["tokens"], tmp_path, ROOTS, fingerprint=lambda model: "weights")
         return [job.key for job in jobs[:4]]
 
     before = keys("learning_rate: 1\nmax_steps: 5\n")
@@ -227,7 +228,7 @@ def test_a_step_that_fails_is_named_and_goes_on_with_what_it_left(tmp_path):
 def test_training_goes_on_from_its_newest_checkpoint_and_leaves_none(tmp_path, monkeypatch):
     job = next(
         job
-        for job in list_jobs(PLAN["tokens"], tmp_path, {"songs": "s", "datasets": "d"})
+        for job in list_jobs(PLAN["tokens"], tmp_path, ROOTS, fingerprint=lambda model: "weights")
         if job.step.is_training
     )
     called = []
