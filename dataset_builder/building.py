@@ -30,9 +30,10 @@ from mixing_buddy.embedding import AUDIO_COLUMN, AUDIO_GAIN_COLUMN, CLIPS_COLUMN
 from mixing_buddy.errors import MixingBuddyError, OutputError, RecipeError, SongError
 from mixing_buddy.licences import may_embed
 from mixing_buddy.recipes import Balances
-from mixing_buddy.rendering import StemStore, cut_chunk, render
+from mixing_buddy.rendering import cut_chunk, render
 from mixing_buddy.schema import DIFFERENTIAL, MODES, SINGLE_MIX
 from mixing_buddy.songs import Song
+from mixing_buddy.stem_store import StemStore
 
 
 @dataclass(frozen=True)

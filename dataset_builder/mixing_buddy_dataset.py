@@ -25,9 +25,9 @@ from mixing_buddy.dataset_builder.features import features_of
 from mixing_buddy.errors import MixingBuddyError, RecipeError, SongError
 from mixing_buddy.prompts import NUM_RESPONSES, SYSTEM_MESSAGE
 from mixing_buddy.recipes import Balances, enumerate_recipes, sample_recipes
-from mixing_buddy.rendering import StemStore, content_identity
 from mixing_buddy.schema import GENERATOR_VERSION, MODES, SINGLE_MIX, Recipe
 from mixing_buddy.songs import SPLITS, Song, find_songs, read_source
+from mixing_buddy.stem_store import StemStore, content_identity
 from mixing_buddy.version import __version__
 
 logger = datasets.logging.get_logger(__name__)

@@ -1,16 +1,13 @@
-"""From recipes to audio: stems decoded once, mixed on the fly.
+"""From recipes to audio: stems mixed on the fly.
 
-Rendering is arithmetic on stems, so no mix is ever stored. A `StemStore` keeps each song's
-stems as the model needs them (24 kHz, mono, float32) in memory-mapped files, and
-`RenderTransform` renders rows of a dataset as they are read.
+Rendering is arithmetic on stems, so no mix is ever stored. A `stem_store.StemStore` keeps each
+song's stems as the model needs them, and `RenderTransform` renders rows of a dataset as they are
+read.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import socket
-import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from mixing_buddy.chunks import CHUNK_SAMPLES
 from mixing_buddy.errors import RecipeError, SongError
 from mixing_buddy.labels import decode_labels
 from mixing_buddy.loudness import db_to_gain, k_weighted
 from mixing_buddy.schema import Recipe
-from mixing_buddy.songs import SAMPLE_RATE, Song, Source, find_song, load_stems, read_source
+from mixing_buddy.songs import SAMPLE_RATE, Source, find_song, read_source
+from mixing_buddy.stem_store import StemStore
 from mixing_buddy.stems import STEMS
-
-#: Raised whenever decoding, mono mix or resampling changes what stored stems hold.
-_STORE_VERSION = "1"
 
 #: Length in samples of the blocks that `stem_powers` averages over; a divisor of what one audio
 #: token covers, for MERT's strides as for nano's.
@@ -38,8 +32,6 @@ POWER_BLOCK = 320
 _MAX_OPEN_SONGS = 1024
 #: Powers of so many chunks are kept in memory, 12 kB each.
 _MAX_MEASURED_CHUNKS = 8192
-_PROBE_BYTES = 65_536
-
 
 #: Where a chunk is: source, split, song, start_s, duration_s.
 Chunk = tuple[str, str, str, float, float]
@@ -143,103 +135,6 @@ def cut_chunk(stems: np.ndarray, start_s: float, duration_s: float) -> np.ndarra
         )
     part = stems[:, start : start + count]
     return np.pad(part, ((0, 0), (0, CHUNK_SAMPLES - count))) if count < CHUNK_SAMPLES else part
-
-
-def content_identity(song: Song) -> str:
-    """Identify what a song's stem files hold, wherever the folder lies.
-
-    Built from names, sizes, times of change and probes of each file's bytes (start, middle,
-    end). Sizes and times alone are not enough: uncompressed stems of equal length have equal
-    sizes, and unpacked archives equal times. Hashing all bytes would mean reading 25 GB of
-    MUSDB18-HQ whenever it is opened.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for path in dict.fromkeys(song.stem_paths.values()):
-        status = path.stat()
-        digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-        with path.open("rb") as file:
-            for part in range(5):
-                file.seek(max(0, status.st_size - _PROBE_BYTES) * part // 4)
-                digest.update(file.read(_PROBE_BYTES))
-    return digest.hexdigest()
-
-
-class StemStore:
-    """Stems of songs, decoded once and memory-mapped.
-
-    Several processes may share a folder: files appear whole, by renaming, and a song that
-    several ask for at once is decoded by one of them.
-
-    Args:
-        cache_dir: where decoded stems are kept, 16 bytes a sample of music (23 MB a minute);
-            by default `$MIXING_BUDDY_CACHE/stems`, or `~/.cache/mixing_buddy/stems`.
-    """
-
-    def __init__(self, cache_dir: str | os.PathLike[str] | None = None) -> None:
-        if cache_dir is None:
-            root = os.environ.get("MIXING_BUDDY_CACHE") or "~/.cache/mixing_buddy"
-            cache_dir = Path(root).expanduser() / "stems"
-        self.cache_dir = Path(cache_dir)
-
-    def path(self, song: Song) -> Path:
-        """Return the file of a song's stems, decoding them if that was never done.
-
-        Raises:
-            SongError: the stems can't be used; see `load_stems`.
-        """
-        name = f"{content_identity(song)}-{SAMPLE_RATE}-v{_STORE_VERSION}.npy"
-        path = self.cache_dir / name
-        if not path.is_file():
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
-            # Processes that start together ask for the same songs: the first decodes, the others
-            # wait. The lock goes with its process, however that ends.
-            with FileLock(self.cache_dir / f".{name}.lock"):
-                if not path.is_file():
-                    self._decode(song, path)
-        return path
-
-    def _decode(self, song: Song, path: Path) -> None:
-        stems = load_stems(song, SAMPLE_RATE)
-        self._remove_leftovers(path.name)
-        owner = f"{socket.gethostname()}-{os.getpid()}"
-        handle, temporary = tempfile.mkstemp(
-            dir=self.cache_dir, prefix=f".{path.name}-{owner}-", suffix=".part"
-        )
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, stems)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-    def open(self, song: Song) -> np.ndarray:
-        """Map a song's stems into memory.
-
-        Returns:
-            Read-only float32 of shape `(4, num_samples)` at `SAMPLE_RATE`, in the order of
-            `STEMS`.
-
-        Raises:
-            SongError: the stems can't be used; see `load_stems`.
-        """
-        return np.load(self.path(song), mmap_mode="r")
-
-    def _remove_leftovers(self, name: str) -> None:
-        """Remove what processes of this machine that were killed left of a song."""
-        prefix = f".{name}-{socket.gethostname()}-"
-        for path in self.cache_dir.glob(f"{prefix}*.part"):
-            owner = path.name.removeprefix(prefix).split("-")[0]
-            try:
-                # Signal 0 only asks whether the process is there.
-                os.kill(int(owner), 0)
-            except ProcessLookupError:
-                path.unlink(missing_ok=True)
-            except PermissionError:
-                pass
 
 
 class RenderTransform:

@@ -169,19 +169,19 @@ def test_one_run_only_writes_a_folder(tmp_path):
 
 
 def _decode(barrier, folder, cache, decoded):
-    import mixing_buddy.rendering as rendering
+    import mixing_buddy.stem_store as stem_store
     from mixing_buddy.songs import find_song, read_source
 
-    load_stems = rendering.load_stems
+    load_stems = stem_store.load_stems
 
     def counting(song, sample_rate):
         decoded.put(song.name)
         return load_stems(song, sample_rate)
 
-    rendering.load_stems = counting
+    stem_store.load_stems = counting
     song = find_song(read_source(folder), "train", "Amber")
     barrier.wait()
-    assert rendering.StemStore(cache).open(song).shape[0] == 4
+    assert stem_store.StemStore(cache).open(song).shape[0] == 4
 
 
 def test_processes_that_start_together_decode_a_song_once(built, tmp_path):

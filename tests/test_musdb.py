@@ -13,8 +13,9 @@ from mixing_buddy.dataset_builder.report import shared_artists
 from mixing_buddy.errors import SongError
 from mixing_buddy.musdb import RESTRICTED, STEM_SUFFIX, VALIDATION_SONGS, read_stem
 from mixing_buddy.recipes import sample_recipes
-from mixing_buddy.rendering import RenderTransform, content_identity, render_recipe
+from mixing_buddy.rendering import RenderTransform, render_recipe
 from mixing_buddy.songs import find_song, find_songs, load_stems, read_source
+from mixing_buddy.stem_store import content_identity
 from mixing_buddy.stems import STEMS
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixing_buddy import rendering
+from mixing_buddy import rendering, stem_store
 from mixing_buddy.chunks import CHUNK_SAMPLES, find_chunks
 from mixing_buddy.errors import MixingBuddyError, RecipeError, SongError
 from mixing_buddy.loudness import db_to_gain, k_weighted
@@ -21,8 +21,6 @@ from mixing_buddy.recipes import enumerate_recipes, sample_recipes
 from mixing_buddy.rendering import (
     POWER_BLOCK,
     RenderTransform,
-    StemStore,
-    content_identity,
     parse_sources,
     powers_in_clip,
     render,
@@ -31,6 +29,7 @@ from mixing_buddy.rendering import (
 )
 from mixing_buddy.schema import MODES
 from mixing_buddy.songs import SAMPLE_RATE, find_songs, load_song_folder, load_stems
+from mixing_buddy.stem_store import StemStore, content_identity
 from mixing_buddy.stems import STEMS
 
 BALANCED = dict.fromkeys(STEMS, 0.0)
@@ -223,7 +222,7 @@ def test_stems_are_decoded_once(song_root, monkeypatch, tmp_path):
         decoded.append(song.name)
         return load_stems(song, rate)
 
-    monkeypatch.setattr(rendering, "load_stems", count)
+    monkeypatch.setattr(stem_store, "load_stems", count)
     song = find_songs(song_root)[0]
     store = StemStore(tmp_path / "cache")
     with ThreadPoolExecutor(2) as pool:
