@@ -146,21 +146,21 @@ def gated_power(powers: np.ndarray, blocks_per_gate: int, blocks_per_hop: int) -
 @lru_cache(maxsize=8)
 def _k_weighting(sample_rate: int) -> np.ndarray:
     """Second-order sections of K-weighting: a shelf for the head, then a high pass."""
-    sections = []
-    for kind, frequency_hz, quality in (
-        ("shelf", 1681.974450955533, 0.7071752369554196),
-        ("high pass", 38.13547087602444, 0.5003270373238773),
-    ):
-        k = math.tan(math.pi * frequency_hz / sample_rate)
-        norm = 1.0 + k / quality + k * k
-        if kind == "shelf":
-            high = db_to_gain(3.999843853973347)
-            band = high**0.4996667741545416
-            b = [high + band * k / quality + k * k, 2.0 * (k * k - high)]
-            b = [*b, high - band * k / quality + k * k]
-            b = [value / norm for value in b]
-        else:
-            b = [1.0, -2.0, 1.0]
-        a = [1.0, 2.0 * (k * k - 1.0) / norm, (1.0 - k / quality + k * k) / norm]
-        sections.append([*b, *a])
-    return np.array(sections)
+    quality = 0.7071752369554196
+    k, denominator = _resonance(1681.974450955533, quality, sample_rate)
+    high = db_to_gain(3.999843853973347)
+    slope = high**0.4996667741545416 * k / quality
+    shelf = np.array([high + slope + k * k, 2.0 * (k * k - high), high - slope + k * k])
+    _, high_pass = _resonance(38.13547087602444, 0.5003270373238773, sample_rate)
+    return np.array(
+        [
+            [*(shelf / denominator[0]), *(denominator / denominator[0])],
+            [1.0, -2.0, 1.0, *(high_pass / high_pass[0])],
+        ]
+    )
+
+
+def _resonance(frequency_hz: float, quality: float, sample_rate: int) -> tuple[float, np.ndarray]:
+    """Warped frequency and denominator of a second-order section by the bilinear transform."""
+    k = math.tan(math.pi * frequency_hz / sample_rate)
+    return k, np.array([1.0 + k / quality + k * k, 2.0 * (k * k - 1.0), 1.0 - k / quality + k * k])

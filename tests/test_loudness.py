@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixing_buddy.loudness import (
+    _k_weighting,
     active_fraction,
     db_to_gain,
     gated_power,
@@ -82,3 +83,11 @@ def test_gated_power_of_weighted_audio_is_the_loudness_of_the_standard(frequency
 def test_gated_power_of_silence_is_none_and_of_little_audio_its_mean():
     assert gated_power(np.zeros((100, 2)), 30, 6).tolist() == [0.0, 0.0]
     assert gated_power(np.array([0.1, 0.3]), 30, 6) == pytest.approx(0.2)
+
+
+def test_k_weighting_has_the_coefficients_of_the_standard_at_its_rate():
+    shelf, high_pass = _k_weighting(48_000)
+    expected = [1.53512485958697, -2.69169618940638, 1.19839281085285]
+    assert shelf == pytest.approx([*expected, 1.0, -1.69065929318241, 0.73248077421585], abs=1e-7)
+    expected = [1.0, -2.0, 1.0, 1.0, -1.99004745483398, 0.99007225036621]
+    assert high_pass == pytest.approx(expected, abs=1e-7)
