@@ -50,6 +50,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     flaws = list(product(ADVISED_STEMS, (-9.0, -4.5, 4.5, 9.0)))
     rights: list[bool] = []
+    sizes_right: list[bool] = []
     found: dict[str, list[float]] = {}
     for folder in tqdm(sorted(arguments.songs.iterdir())[: arguments.count]):
         drawn = [flaws[index] for index in rng.choice(len(flaws), 4, replace=False)]
@@ -59,13 +60,15 @@ def main() -> None:
             except MixingBuddyError as error:
                 print(f"left out: {error}")
                 continue
-            advice = buddy.advise_windows(windows)
+            advice = buddy.advise_windows(windows, with_confidence=True)
             rankings = rank_questions(buddy, list_questions(windows))
             back = Direction.RAISE if gain_db < 0 else Direction.LOWER
             rights.append(
                 (advice.stem, advice.direction)
                 == ((stem, back) if stem else (None, Direction.NONE))
             )
+            if stem and rights[-1]:
+                sizes_right.append(advice.min_db < abs(gain_db) < advice.max_db)
             agreement = advice.num_agreeing / len(advice.windows)
             found.setdefault("answers that agree", []).append(agreement)
             for sharpness in SHARPNESSES:
@@ -73,6 +76,7 @@ def main() -> None:
                 found.setdefault(f"posterior, sharpness {sharpness:g}", []).append(value or 0.0)
     right = np.array(rights, dtype=float)
     print(f"{len(right)} mixes, {right.mean():.1%} right")
+    print(f"of {len(sizes_right)} moved stems found, {np.mean(sizes_right):.1%} by the right size")
     print("| confidence | mean | calibration error | Brier score |")
     print("| --- | --- | --- | --- |")
     for name, values in found.items():

@@ -140,16 +140,23 @@ class HearingCollator:
 
     Args:
         processor: the model's ``MixingBuddyProcessor``.
+        label_clips: from rows and the audio tokens of each clip to further tensors of the batch.
     """
 
-    def __init__(self, processor):
+    def __init__(
+        self,
+        processor,
+        label_clips: Callable[[Sequence[Mapping[str, Any]], Sequence[int]], Mapping] | None = None,
+    ):
         self.processor = processor
+        self.label_clips = label_clips
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Collate rows.
 
         Returns:
-            The feature extractor's tensors, and ``stem_levels_labels_db``, see `level_labels_db`.
+            The feature extractor's tensors, ``stem_levels_labels_db``, see `level_labels_db`, and
+            what `label_clips` adds.
         """
         extractor = self.processor.feature_extractor
         clips = [
@@ -159,6 +166,9 @@ class HearingCollator:
         ]
         batch = extractor(clips, sampling_rate=extractor.sampling_rate, return_tensors="pt")
         batch["stem_levels_labels_db"] = level_labels_db(self.processor, rows)
+        if self.label_clips is not None:
+            counts = [self.processor.num_audio_tokens(clip.size) for clip in clips]
+            batch.update(self.label_clips(rows, counts))
         return share_clips(batch)
 
 

@@ -30,7 +30,6 @@ from mixing_buddy.advising.applying import (
 )
 from mixing_buddy.advising.combining import SongAdvice
 from mixing_buddy.advising.comparing import SongComparison, compare_songs
-from mixing_buddy.advising.confidence import confidence_in, rank_windows
 from mixing_buddy.advising.inputs import SongFiles, open_song
 from mixing_buddy.advising.plots import levels_over_time, plot_song_levels
 from mixing_buddy.advising.ranking import Ranking
@@ -91,11 +90,6 @@ class Heard:
     ranking: Ranking
 
     @property
-    def confidence(self) -> float | None:
-        """Probability of the advice's stem and direction, None where it was not understood."""
-        return confidence_in(self.ranking, self.advice)
-
-    @property
     def changes_db(self) -> dict[str, float]:
         """The advised change, by the middle of its range."""
         return advised_change_db(self.advice)
@@ -112,8 +106,7 @@ def clean_question(question: str | None) -> str | None:
 def _run_model(
     windows: list[Window], anchor: str | None, question: str | None
 ) -> tuple[SongAdvice, Ranking]:
-    advice = BUDDY.advise_windows(windows, anchor=anchor, question=question)
-    return advice, rank_windows(BUDDY, windows, anchor=anchor)
+    return BUDDY.advise_and_rank(windows, anchor=anchor, question=question)
 
 
 if spaces is not None:

@@ -48,7 +48,7 @@ def headline(advice: Advice) -> str:
 
 def advice_card(heard: Heard, remarks: Sequence[str]) -> str:
     """The advice in words with its confidence."""
-    advice, confidence = heard.advice, heard.confidence
+    advice, confidence = heard.advice, heard.advice.confidence
     kind = advice.direction.value if advice.direction else "unclear"
     agreement = f"{advice.num_agreeing} of {len(advice.windows)} answers agree"
     meter, doubt = "", ""
@@ -175,7 +175,7 @@ def inferred_pair(a: Heard, b: Heard) -> str:
     cells = "".join(
         f'<div class="mb-card mb-half"><p class="mb-small">{name}</p>'
         f"<p><b>{escape(headline(heard.advice))}</b></p><p>{escape(heard.advice.text)}</p>"
-        f'<p class="mb-small">Confidence {_percent(heard.confidence)}</p></div>'
+        f'<p class="mb-small">Confidence {_percent(heard.advice.confidence)}</p></div>'
         for name, heard in (("Version A", a), ("Version B, the reference", b))
     )
     return (
@@ -193,7 +193,7 @@ def to_json(heard: Heard) -> dict[str, Any]:
         "direction": advice.direction and advice.direction.value,
         "min_db": advice.min_db,
         "max_db": advice.max_db,
-        "confidence": heard.confidence,
+        "confidence": heard.advice.confidence,
         "num_agreeing": advice.num_agreeing,
         "num_answers": len(advice.windows),
         "applied_db": heard.changes_db,

@@ -1,11 +1,13 @@
 """Combining answers on windows: the explanation that fits them best."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixing_buddy.advice import Advice, parse_advice
 from mixing_buddy.advising.combining import WindowAdvice, combine
+from mixing_buddy.advising.ranking import Ranking, list_candidates
 from mixing_buddy.flaws import FLAWS, Category, Direction
 from mixing_buddy.stems import ADVISED_STEMS
 
@@ -40,6 +42,26 @@ def test_right_answers_give_the_flaw_whatever_the_anchors(stem, category):
     assert (song.min_db, song.max_db) == (flaw.min_db, flaw.max_db)
     assert song.text == f"{stem} is {category}"
     assert song.num_agreeing == 3
+
+
+@pytest.mark.parametrize("category", FLAWED)
+def test_how_likely_each_size_is_says_which_it_was_and_nothing_else(category):
+    windows = [window("drums", advice("vocals", Category.QUIET))]
+    candidates = list_candidates(ADVISED_STEMS, "drums")
+    # Most likely of all is something that the answer does not say.
+    weights = [
+        0.0
+        if (each.stem, each.category) == ("bass", Category.LOUD)
+        else -5.0 + (each.category is category)
+        for each in candidates
+    ]
+    song = combine(windows, ranking=Ranking(candidates, np.array(weights)))
+    assert (song.stem, song.direction) == ("vocals", Direction.RAISE)
+    is_far = category is Category.VERY_QUIET
+    assert (song.min_db, song.max_db) == ((6.0, 12.0) if is_far else (3.0, 6.0))
+    told = parse_advice(song.text)
+    if is_far:
+        assert (told.stem, told.min_db) == ("vocals", 6.0)
 
 
 def test_a_window_without_the_flawed_stem_does_not_outvote_those_with_it():

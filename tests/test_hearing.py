@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from training_helpers import sample_rows
+from transformers import TrainingArguments
 
 from mixing_buddy.collation import HearingCollator, SFTCollator
 from mixing_buddy.dataset_builder import MixingBuddyDatasetConfig
@@ -17,7 +19,14 @@ from mixing_buddy.dataset_builder.building import build_dataset
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.modeling import MixingBuddyConfig, MixingBuddyForConditionalGeneration
 from mixing_buddy.modeling.hearing_mixing_buddy import MixingBuddyLevelEncoder
-from mixing_buddy.training.arguments import DataArguments
+from mixing_buddy.training.arguments import DataArguments, HearingArguments, ModelArguments
+from mixing_buddy.training.flaw_head import (
+    FLAW_CLASSES,
+    FlawHead,
+    flaw_labels,
+    flaw_loss_function,
+)
+from mixing_buddy.training.hearing import build_trainer
 from mixing_buddy.training.rows import config_shares, load_rows
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -147,7 +156,9 @@ def test_the_script_teaches_hearing_and_sft_goes_on_from_there(tiny_dataset, tmp
     (tmp_path / "hearing.yaml").write_text(yaml.safe_dump({**hearing, "output_dir": "hearing"}))
     done = run("train_hearing.py", "--config", "hearing.yaml")
     assert done.returncode == 0, done.stderr
-    assert {"level_rmse_db", "loudness_rmse_db"} <= set(done.stdout.replace("'", " ").split())
+    logged = set(done.stdout.replace("'", " ").split())
+    assert {"level_rmse_db", "loudness_rmse_db"} <= logged
+    assert "flaw_joint" not in logged
     refused = run("train_hearing.py", "--config", "hearing.yaml", "--use_peft")
     assert refused.returncode == 1
     assert "use_peft" in refused.stderr.splitlines()[-1]
@@ -156,6 +167,99 @@ def test_the_script_teaches_hearing_and_sft_goes_on_from_there(tiny_dataset, tmp
     done = run("train_sft.py", "--config", "sft.yaml")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "spoken" / "config.json").read_text())["num_context_layers"] == 2
+
+
+def flaw(category, target, anchor, mode="single_mix", num_clips=1):
+    return {
+        "mode": mode,
+        "category": category,
+        "target": target,
+        "anchor": anchor,
+        "clips": [None] * num_clips,
+    }
+
+
+def test_each_single_mix_has_its_flaw_as_label_and_never_the_anchor_s():
+    rows = [
+        flaw("very_loud", "bass", "drums"),
+        flaw("quiet", "vocals", "drums", mode="stems", num_clips=3),
+        flaw("no_error", "vocals", "bass"),
+        flaw("quiet", "vocals", None),
+    ]
+    labels = flaw_labels(rows, [25] * 6)
+    names = [None if i == -100 else FLAW_CLASSES[i] for i in labels["flaw_labels"].tolist()]
+    stems = [None] * 3
+    assert names == [("very_loud", "bass"), *stems, ("no_error", None), ("quiet", "vocals")]
+    ruled_out = [
+        {stem for (_, stem), out in zip(FLAW_CLASSES, outs, strict=True) if out}
+        for outs in labels["flaws_ruled_out"].tolist()
+    ]
+    assert ruled_out == [{"drums"}, set(), set(), set(), {"bass"}, set()]
+
+
+def test_the_flaw_head_reads_the_mean_of_each_clip_s_embeddings():
+    head = FlawHead(8)
+    clips = [torch.randn(count, 8) for count in (3, 1, 5)]
+    scores = head(torch.cat(clips), torch.tensor([3, 1, 5]))
+    alone = torch.cat([head(clip.mean(0, keepdim=True), torch.tensor([1])) for clip in clips])
+    torch.testing.assert_close(scores, alone)
+
+
+def test_stem_and_direction_make_a_flaw_right_and_clips_without_a_label_count_for_nothing():
+    index = {each: place for place, each in enumerate(FLAW_CLASSES)}
+    said = [("quiet", "bass"), ("loud", "bass"), ("no_error", None), ("loud", "drums")]
+    true = [("very_quiet", "bass"), ("quiet", "bass"), ("no_error", None)]
+    logits = torch.zeros(4, len(FLAW_CLASSES), requires_grad=True)
+    logits = logits + 9.0 * torch.nn.functional.one_hot(
+        torch.tensor([index[each] for each in said]), len(FLAW_CLASSES)
+    )
+    labels = torch.tensor([*(index[each] for each in true), -100])
+    ruled_out = torch.zeros_like(logits, dtype=torch.bool)
+    loss, right = flaw_loss_function(logits, labels, ruled_out)
+    assert right.tolist() == [True, False, True]
+    assert loss > 1.0
+    # What can't be is not said, however much speaks for it.
+    ruled_out[1, index["loud", "bass"]] = True
+    assert flaw_loss_function(logits, labels, ruled_out)[0] < loss
+    loss, right = flaw_loss_function(logits[3:], labels[3:], ruled_out[3:])
+    assert loss == 0.0 and loss.requires_grad and not len(right)
+
+
+def test_the_flaw_head_is_resumed_and_no_part_of_the_model_in_the_end(tiny_dataset, tmp_path):
+    def train(output_dir, max_steps, resume=None, **flags):
+        trainer = build_trainer(
+            DataArguments(**tiny_dataset),
+            TrainingArguments(
+                output_dir=str(tmp_path / output_dir),
+                max_steps=max_steps,
+                per_device_train_batch_size=2,
+                use_cpu=True,
+                report_to="none",
+                save_steps=2,
+                logging_steps=1,
+                lr_scheduler_type="constant",
+            ),
+            ModelArguments(model_name_or_path="nano"),
+            hearing=HearingArguments(**flags),
+        )
+        trainer.train(resume_from_checkpoint=resume)
+        trainer.save_model()
+        return trainer
+
+    whole = train("whole", 4, flaw_loss_weight=0.3)
+    assert all(0.0 <= log["flaw_joint"] <= 1.0 for log in whole.state.log_history if "loss" in log)
+    weights = {
+        folder: load_file(tmp_path / "whole" / folder / "model.safetensors")
+        for folder in ("checkpoint-4", ".")
+    }
+    extra = set(weights["checkpoint-4"]) - set(weights["."])
+    assert extra == {"flaw_head.weight", "flaw_head.bias"}
+    train("resumed", 2, flaw_loss_weight=0.3)
+    train("resumed", 4, resume=str(tmp_path / "resumed" / "checkpoint-2"), flaw_loss_weight=0.3)
+    resumed = load_file(tmp_path / "resumed" / "checkpoint-4" / "model.safetensors")
+    torch.testing.assert_close(resumed, weights["checkpoint-4"])
+    with pytest.raises(MixingBuddyError, match="flaw_loss_weight is -1"):
+        train("refused", 1, flaw_loss_weight=-1.0)
 
 
 def test_only_a_share_of_a_configs_rows_is_used(tiny_dataset):

@@ -4,18 +4,26 @@ An answer is relative: "against the drums, the vocals are 9 dB low" says how far
 are, not which of the two was moved. Put to every window and with every stem as anchor in turn, the
 question has one explanation that fits the answers best: either nothing is off, or one stem is, by
 one of the sizes that the flaw categories know. That explanation is the advice.
+
+Two sizes often fit about as well: asked with the flawed stem as anchor, the model can name one
+other stem only, where all others seem to be off. So where it was also asked how likely each piece
+of advice is, that says which size it was.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixing_buddy import prompts
 from mixing_buddy.advice import Advice
 from mixing_buddy.flaws import FLAWS, Category, Direction
 from mixing_buddy.stems import ADVISED_STEMS
+
+if TYPE_CHECKING:
+    from mixing_buddy.advising.ranking import Ranking
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,11 @@ class _Explanation:
     stem: str | None
     offset_db: float
 
+    @property
+    def move(self) -> tuple[str | None, Direction]:
+        """Which fader is to be moved, and which way."""
+        return self.stem, FLAWS[self.category].direction
+
     def predict(self, stem: str, anchor: str) -> float:
         """How far `stem` should then seem to stand above `anchor`, in dB."""
         return self.offset_db * ((stem == self.stem) - (anchor == self.stem))
@@ -164,7 +177,11 @@ class _Explanation:
 
 
 def combine(
-    windows: Sequence[WindowAdvice], *, anchor: str | None = None, notes: Sequence[str] = ()
+    windows: Sequence[WindowAdvice],
+    *,
+    anchor: str | None = None,
+    notes: Sequence[str] = (),
+    ranking: Ranking | None = None,
 ) -> SongAdvice:
     """Combine the answers on a song's windows.
 
@@ -172,6 +189,8 @@ def combine(
         windows: answers, one at least.
         anchor: a stem that is known to be right, and so never the one to move.
         notes: passed on to the result.
+        ranking: how likely each piece of advice on the song is; the answers say which stem is off
+            and which way, and this how far. None where nobody asked.
 
     Returns:
         The advice. Where two explanations fit equally well, the one that moves a fader less, since
@@ -180,7 +199,17 @@ def combine(
     common = {"windows": tuple(windows), "notes": tuple(notes), "anchor": anchor}
     if all(window.offsets_db() is None for window in windows):
         return SongAdvice(windows[0].advice.text, **common)
-    best = min(_explanations(windows, anchor), key=lambda each: each.distance_db(windows))
+    explanations = list(_explanations(windows, anchor))
+    best = min(explanations, key=lambda each: each.distance_db(windows))
+    if ranking is not None:
+        log_probs = {
+            (candidate.category, candidate.stem): log_prob
+            for candidate, log_prob in zip(ranking.candidates, ranking.log_probs, strict=True)
+        }
+        best = max(
+            (each for each in explanations if each.move == best.move),
+            key=lambda each: log_probs.get((each.category, each.stem), -math.inf),
+        )
     flaw = FLAWS[best.category]
     texts = [
         window.advice.text

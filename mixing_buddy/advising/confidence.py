@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 from scipy.special import logsumexp
 
 from mixing_buddy.advice import Advice
-from mixing_buddy.advising.questions import list_questions
 from mixing_buddy.advising.ranking import Ranking, pool
 from mixing_buddy.advising.windows import Window
-from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.flaws import Direction
 
 if TYPE_CHECKING:
@@ -23,27 +21,6 @@ if TYPE_CHECKING:
 #: bold. Fitted to nano (docs/training-nano.md) on generated validation songs by
 #: `benchmarks/song_confidence.py`.
 SHARPNESS = 1.5
-
-
-def rank_windows(
-    buddy: MixingBuddy, windows: Sequence[Window], *, anchor: str | None = None
-) -> Ranking:
-    """Rank every piece of advice on a song: the pool of what is thought of each window.
-
-    Args:
-        buddy: the model.
-        windows: from `read_windows`.
-        anchor: the stem whose level is taken as right; None asks with each in turn.
-
-    Raises:
-        MixingBuddyError: if no window has two stems to judge.
-    """
-    asked = list_questions(windows, anchor)
-    if not asked:
-        raise MixingBuddyError(
-            "No window in which two stems can be heard together, so there is no balance to judge."
-        )
-    return pool_song(rank_questions(buddy, asked))
 
 
 def rank_questions(buddy: MixingBuddy, asked: Sequence[tuple[Window, str]]) -> list[Ranking]:

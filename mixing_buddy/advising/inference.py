@@ -19,6 +19,7 @@ from mixing_buddy.advising.comparing import InferredComparison, SongComparison, 
 from mixing_buddy.advising.inputs import SongFiles, open_song
 from mixing_buddy.advising.listening import Hearing, SongResult, advise_many, hear
 from mixing_buddy.advising.loading import load_model
+from mixing_buddy.advising.ranking import Ranking
 from mixing_buddy.advising.windows import Window, count_windows, iter_windows
 
 if TYPE_CHECKING:
@@ -159,6 +160,30 @@ class MixingBuddy(Asker):
             pass
         return hearing.finish()
 
+    def advise_and_rank(
+        self,
+        windows: Iterable[Window],
+        *,
+        anchor: str | None = None,
+        question: str | None = None,
+        name: str = "The song",
+    ) -> tuple[SongAdvice, Ranking]:
+        """Advise with confidence, and say how likely every other piece of advice would have been.
+
+        Args:
+            windows: as for `advise_windows`, and all that follows.
+            anchor: as for `advise`.
+            question: as for `advise`; the ranking is always of the plain question.
+            name: what errors call the song.
+
+        Raises:
+            MixingBuddyError: if there is nothing to advise on.
+        """
+        hearing = Hearing(name, anchor=anchor, with_confidence=True)
+        for _ in self._hear(hearing, windows, question):
+            pass
+        return hearing.finish(), hearing.ranking
+
     def listen(
         self,
         path: str | Path | SongFiles,
@@ -170,7 +195,7 @@ class MixingBuddy(Asker):
         """Yield what is said of each window as soon as its batch has been heard.
 
         `combine` of `mixing_buddy.advising.combining` makes advice on the song of all of it, the
-        same that `advise` gives.
+        same that `advise` gives without confidence.
 
         Args:
             path: as for `advise`.

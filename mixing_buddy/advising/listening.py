@@ -75,6 +75,11 @@ class Hearing:
         if ranking is not None:
             self._rankings.append(ranking)
 
+    @property
+    def ranking(self) -> Ranking | None:
+        """How likely each piece of advice on the song is; None without confidence or answers."""
+        return pool_song(self._rankings) if self._rankings else None
+
     def finish(self) -> SongAdvice:
         """Combine the answers.
 
@@ -88,12 +93,12 @@ class Hearing:
                 f"{self.name}: no window of {CHUNK_S:g} s in which {what} can be heard together, "
                 "so there is no balance to judge."
             )
-        advice = combine(self._answers, anchor=self.anchor, notes=self._notes)
+        ranking = self.ranking
+        advice = combine(self._answers, anchor=self.anchor, notes=self._notes, ranking=ranking)
         if any(each.lufs for each in self._levels):
             advice = replace(advice, levels=tuple(self._levels))
-        if not self.with_confidence:
+        if ranking is None:
             return advice
-        ranking = pool_song(self._rankings)
         return replace(
             advice,
             confidence=confidence_in(ranking, advice),

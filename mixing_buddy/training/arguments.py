@@ -146,6 +146,27 @@ class AugmentationArguments:
 
 
 @dataclass
+class HearingArguments:
+    """What `train_hearing.py` learns beside levels."""
+
+    flaw_loss_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of a loss on which stem of a single mix is off, and how, read off the "
+            "mean of its audio embeddings by a head that is not saved. 0.3 is a good start; 0 "
+            "turns it off."
+        },
+    )
+
+    def check(self) -> None:
+        """Raise `MixingBuddyError` where a value is out of range."""
+        if self.flaw_loss_weight < 0:
+            raise MixingBuddyError(
+                f"flaw_loss_weight is {self.flaw_loss_weight:g}: give 0 or more."
+            )
+
+
+@dataclass
 class LearningArguments:
     """Auxiliary losses, and dropout that changes in time."""
 
