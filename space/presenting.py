@@ -14,11 +14,10 @@ from uploads import display_name
 from mixing_buddy import __version__
 from mixing_buddy.advice import Advice
 from mixing_buddy.advising.comparing import SongComparison
+from mixing_buddy.advising.confidence import UNSURE_BELOW
 from mixing_buddy.advising.stem_names import MIX, StemGuess
 from mixing_buddy.flaws import Direction
 
-#: Below this probability the headline says that the model is guessing.
-UNSURE_BELOW = 0.5
 #: Differences below this many dB are not worth a fader move.
 MIN_DIFFERENCE_DB = 0.5
 

@@ -157,14 +157,15 @@ def test_sharpness_changes_how_sure_but_not_of_what():
     assert sum(sharp.posterior) == pytest.approx(1.0)
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["advise", str(EXAMPLE), *map(str, arguments)])
+def run(*arguments, song=EXAMPLE):
+    return CliRunner().invoke(app, ["advise", str(song), *map(str, arguments)])
 
 
 def test_one_command_iterates_applies_and_writes_a_page(tmp_path):
     done = run(
         *("--fader", "drums=9", "--iterate", 1, "--json"),
         *("--apply", tmp_path / "out", "--html", tmp_path / "page.html"),
+        song=EXAMPLE.with_name("generated"),
     )
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)

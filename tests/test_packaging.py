@@ -115,12 +115,12 @@ def test_wheel_does_the_main_job_in_a_fresh_environment(wheel, tmp_path):
     where = [python, "-c", "import mixing_buddy.modeling as m; print(m.__file__)"]
     asked = {"cwd": tmp_path, "capture_output": True, "text": True}
     assert str(site) in subprocess.run(where, **asked).stdout
-    song = ROOT / "examples" / "rubidium"
+    song = ROOT / "examples" / "generated"
     command = [str(fresh / "bin" / "mixing-buddy"), "advise", str(song), "--json"]
-    done = subprocess.run([*command, "--fader", "drums=9"], **asked)
+    done = subprocess.run([*command, "--fader", "vocals=-9"], **asked)
     assert done.returncode == 0, done.stderr
     advice = json.loads(done.stdout)
-    assert (advice["stem"], advice["direction"]) == ("drums", "lower")
+    assert (advice["stem"], advice["direction"]) == ("vocals", "raise")
 
 
 def test_wheel_has_one_package_at_its_top_level(wheel_files):

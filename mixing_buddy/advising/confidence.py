@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: `benchmarks/song_confidence.py`.
 SHARPNESS = 1.5
 
+#: Advice less likely than this is more likely wrong than right, and is told as a guess.
+UNSURE_BELOW = 0.5
+
 
 def rank_questions(buddy: MixingBuddy, asked: Sequence[tuple[Window, str]]) -> list[Ranking]:
     """Rank every piece of advice on windows.

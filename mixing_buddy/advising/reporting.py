@@ -16,6 +16,7 @@ from mixing_buddy.advice import Advice
 from mixing_buddy.advising.applying import advised_change_db
 from mixing_buddy.advising.combining import SongAdvice, combine
 from mixing_buddy.advising.comparing import SongComparison
+from mixing_buddy.advising.confidence import UNSURE_BELOW
 from mixing_buddy.advising.inputs import SongFiles
 from mixing_buddy.flaws import Direction
 from mixing_buddy.stems import ADVISED_STEMS, STEMS
@@ -81,11 +82,17 @@ def is_abstained(advice: SongAdvice, abstain_below: float) -> bool:
 
 
 def headline(advice: SongAdvice, *, abstained: bool = False) -> str:
-    """What to do at the fader, in one sentence."""
+    """What to do at the fader, in one sentence, or in two where it is a guess."""
     if advice.direction is None:
         return "No advice: the model's answers could not be understood."
     if abstained:
         return "No advice: the model is not sure enough of anything."
+    if advice.confidence is not None and advice.confidence < UNSURE_BELOW:
+        return f"Not sure. Best guess: {_move(advice)}"
+    return _move(advice)
+
+
+def _move(advice: SongAdvice) -> str:
     if advice.direction is Direction.NONE:
         if 2 * advice.num_agreeing < len(advice.windows):
             return "The answers disagree about what is off: leave the faders as they are."

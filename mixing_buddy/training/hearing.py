@@ -67,7 +67,7 @@ class HearingTrainer(Trainer):
                 logits, flaws["flaw_labels"], flaws["flaws_ruled_out"]
             )
             self._rights[model.training].append(
-                torch.stack([right.sum().float(), torch.ones_like(right, dtype=torch.float).sum()])
+                torch.stack([right.sum(), torch.ones_like(right).sum()])
             )
             loss = loss + self.flaw_loss_weight * flaw_loss
         return (loss, outputs) if return_outputs else loss
