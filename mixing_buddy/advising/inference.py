@@ -156,8 +156,7 @@ class MixingBuddy(Asker):
             MixingBuddyError: if there is nothing to advise on.
         """
         hearing = Hearing(name, anchor=anchor, with_confidence=with_confidence)
-        for _ in self._hear(hearing, windows, question):
-            pass
+        self._hear_out(hearing, windows, question)
         return hearing.finish()
 
     def advise_and_rank(
@@ -180,8 +179,7 @@ class MixingBuddy(Asker):
             MixingBuddyError: if there is nothing to advise on.
         """
         hearing = Hearing(name, anchor=anchor, with_confidence=True)
-        for _ in self._hear(hearing, windows, question):
-            pass
+        self._hear_out(hearing, windows, question)
         return hearing.finish(), hearing.ranking
 
     def listen(
@@ -316,3 +314,8 @@ class MixingBuddy(Asker):
         rest = iter(windows)
         while group := list(itertools.islice(rest, self.batch_size)):
             yield from hear(self, [(hearing, window) for window in group], question)
+
+    def _hear_out(self, hearing: Hearing, windows: Iterable[Window], question: str | None) -> None:
+        """Hear all of a song."""
+        for _ in self._hear(hearing, windows, question):
+            pass
