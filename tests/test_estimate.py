@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from training_helpers import sample_rows
-from transformers import Qwen2Config, Qwen2Model
+from transformers import Qwen2Config, Qwen2Model, TrainingArguments
 from trl import DPOConfig, SFTConfig, TrlParser
 
 from mixing_buddy.collation import SFTCollator
@@ -18,6 +18,7 @@ from mixing_buddy.training import estimate
 from mixing_buddy.training.arguments import (
     AugmentationArguments,
     DataArguments,
+    HearingArguments,
     LearningArguments,
     ModelArguments,
     ValidationArguments,
@@ -34,9 +35,12 @@ ADAPTED = estimate.Precision(encoder=2, language_model=2, layers=2, autocast=Tru
 
 
 def parse(config: Path, *flags: str):
-    """Read a configuration as `train_sft.py` or `train_dpo.py` does."""
+    """Read a configuration as the script that it is for does."""
     classes = (DataArguments, SFTConfig, ModelArguments)
     classes += (AugmentationArguments, LearningArguments, ValidationArguments)
+    if config.stem.endswith("hearing"):
+        classes = (DataArguments, TrainingArguments, ModelArguments)
+        classes += (AugmentationArguments, HearingArguments)
     if config.stem.endswith("dpo"):
         classes = (PreferenceArguments, DPOConfig, ModelArguments)
     parser = TrlParser(classes)
@@ -73,7 +77,7 @@ def test_every_configuration_parses_and_builds_its_model(config):
     assert any(value.requires_grad for value in model.parameters())
     assert processor.pooling_factor == model.config.pooling_factor
     for arguments in options:
-        if isinstance(arguments, AugmentationArguments):
+        if isinstance(arguments, (AugmentationArguments, HearingArguments)):
             arguments.check()
         sizes = model.config.projector_hidden_sizes
         if isinstance(arguments, LearningArguments) and arguments.projector_dropouts:

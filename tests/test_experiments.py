@@ -88,7 +88,13 @@ def _parse_training(script, words):
     data, model = arguments.DataArguments, arguments.ModelArguments
     shared = (arguments.AugmentationArguments,)
     kinds = {
-        "train_hearing.py": (data, TrainingArguments, model, *shared),
+        "train_hearing.py": (
+            data,
+            TrainingArguments,
+            model,
+            *shared,
+            arguments.HearingArguments,
+        ),
         "train_sft.py": (
             data,
             SFTConfig,
