@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from mixing_buddy.advice import Advice
 from mixing_buddy.advising.combining import SongAdvice, WindowAdvice
-from mixing_buddy.advising.confidence import pool_song
+from mixing_buddy.advising.confidence import UNSURE_BELOW, pool_song
 from mixing_buddy.advising.inputs import open_song
 from mixing_buddy.advising.iterating import Outcome, iterate
 from mixing_buddy.advising.page import write_page
@@ -136,6 +136,16 @@ def test_who_is_too_unsure_says_nothing():
     told = to_json(open_song(EXAMPLE), song_advice(), abstain_below=0.8)
     assert told["abstained"] is True
     assert told["change_db"] == {}
+
+
+def test_what_is_more_likely_wrong_than_right_is_told_as_a_guess():
+    move = headline(song_advice(confidence=UNSURE_BELOW))
+    assert move.startswith("Raise the vocals")
+    unsure = song_advice(confidence=UNSURE_BELOW - 0.01)
+    assert headline(unsure) == f"Not sure. Best guess: {move}"
+    assert headline(unsure, abstained=True).startswith("No advice")
+    # Where nobody asked how sure the model is, nothing is said of it.
+    assert headline(song_advice(confidence=None)) == move
 
 
 def test_balanced_songs_are_called_balanced():
