@@ -32,6 +32,8 @@ POWER_BLOCK = 320
 _MAX_OPEN_SONGS = 1024
 #: Powers of so many chunks are kept in memory, 12 kB each.
 _MAX_MEASURED_CHUNKS = 8192
+#: Raised whenever `stem_powers` measures in another way.
+_POWERS_VERSION = "1"
 
 #: Where a chunk is: source, split, song, start_s, duration_s.
 Chunk = tuple[str, str, str, float, float]
@@ -236,7 +238,12 @@ class RenderTransform:
 
     def _chunk_powers(self, chunk: Chunk) -> np.ndarray:
         if chunk not in self._powers:
-            self._powers[chunk] = stem_powers(self.chunk_stems(*chunk))
+            source, split, song, start_s, duration_s = chunk
+            self._powers[chunk] = self.store.measured(
+                self._path(source, split, song),
+                f"powers-{float(start_s)!r}-{float(duration_s)!r}-v{_POWERS_VERSION}",
+                lambda: stem_powers(self.chunk_stems(*chunk)),
+            )
             if len(self._powers) > _MAX_MEASURED_CHUNKS:
                 self._powers.popitem(last=False)
         return self._powers[chunk]
@@ -276,15 +283,18 @@ class RenderTransform:
         return self._read[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        # Open maps would be pickled as copies of whole songs; powers are measured again.
+        # Open maps would be pickled as copies of whole songs; powers are read again.
         return {**self.__dict__, "_open": OrderedDict(), "_powers": OrderedDict()}
 
-    def _stems(self, source: str, split: str, song: str) -> np.ndarray:
+    def _path(self, source: str, split: str, song: str) -> Path:
         key = (source, split, song)
         if key not in self._paths:
             found = find_song(self.source(source), split, song)
             self._paths[key] = self.store.path(found)
-        path = self._paths[key]
+        return self._paths[key]
+
+    def _stems(self, source: str, split: str, song: str) -> np.ndarray:
+        path = self._path(source, split, song)
         if path not in self._open:
             self._open[path] = np.load(path, mmap_mode="r")
             if len(self._open) > _MAX_OPEN_SONGS:

@@ -6,11 +6,14 @@ import hashlib
 import os
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
+from mixing_buddy.errors import OutputError
+from mixing_buddy.files import open_to_replace
 from mixing_buddy.songs import SAMPLE_RATE, Song, load_stems
 
 #: Raised whenever decoding, mono mix or resampling changes what stored stems hold.
@@ -101,6 +104,31 @@ class StemStore:
             SongError: the stems can't be used; see `load_stems`.
         """
         return np.load(self.path(song), mmap_mode="r")
+
+    def measured(self, path: Path, name: str, measure: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return a measurement of a song's stems, made once and kept beside them.
+
+        Every DataLoader worker of every epoch and run asks for the same ones. Where the folder
+        can't be written to, they are made anew.
+
+        Args:
+            path: what `path` returned for the song.
+            name: what is measured, where, and in which version of measuring.
+            measure: makes the measurement.
+        """
+        file = path.with_suffix("") / f"{name}.npy"
+        try:
+            return np.load(file)
+        except (OSError, ValueError, EOFError):
+            # Never measured, or damaged.
+            values = measure()
+        try:
+            file.parent.mkdir(exist_ok=True)
+            with open_to_replace(file) as stream:
+                np.save(stream, values)
+        except (OSError, OutputError):
+            pass
+        return values
 
     def _remove_leftovers(self, name: str) -> None:
         """Remove what processes of this machine that were killed left of a song."""

@@ -237,6 +237,37 @@ def test_stems_are_decoded_once(song_root, monkeypatch, tmp_path):
     assert left - {".lock"} == {".npy"}
 
 
+def test_powers_are_measured_once_for_all_processes(song_root, tmp_path, monkeypatch):
+    measured = []
+
+    def count(stems):
+        measured.append(stems.shape)
+        return stem_powers(stems)
+
+    monkeypatch.setattr(rendering, "stem_powers", count)
+    recipes = recipes_of(song_root, 1)
+    cache = tmp_path / "cache"
+
+    def render_rows():
+        # Another transform, as in another worker or run, that remembers nothing.
+        transform = RenderTransform({recipes[0].source: song_root}, cache)
+        return transform(batch_of(recipes))["stem_powers"][0][0]
+
+    first = render_rows()
+    assert len(measured) == 1
+    np.testing.assert_array_equal(render_rows(), first)
+    assert len(measured) == 1
+    # What is damaged is measured anew, and so is what can't be kept.
+    (file,) = cache.glob("*/powers-*.npy")
+    file.write_bytes(b"half")
+    np.testing.assert_array_equal(render_rows(), first)
+    assert len(measured) == 2
+    shutil.rmtree(file.parent)
+    file.parent.write_bytes(b"in the way")
+    np.testing.assert_array_equal(render_rows(), first)
+    assert len(measured) == 3
+
+
 def test_what_a_killed_process_left_is_removed(song_root, tmp_path):
     song = find_songs(song_root)[0]
     store = StemStore(tmp_path / "cache")
