@@ -91,6 +91,34 @@ def test_lora_trains_the_language_models_adapter_and_the_new_parts_only(
     }
 
 
+@pytest.mark.parametrize("hearing_learning_rate", [0.0, 1e-4, None])
+def test_what_hears_has_a_learning_rate_of_its_own(
+    make_tiny_buddy, trainer_for, hearing_learning_rate
+):
+    model, processor = make_tiny_buddy()
+    trainer = trainer_for(
+        model,
+        processor,
+        sample_rows(4),
+        max_steps=3,
+        learning_rate=1e-3,
+        lr_scheduler_type="constant",
+    )
+    trainer.hearing_learning_rate = hearing_learning_rate
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    trainer.train()
+    moved = {name: (value - before[name]).abs().max() for name, value in model.named_parameters()}
+    hearing = ("model.layer_mix.", "model.multi_modal_projector.", "model.level_head.")
+    heard = {name: distance for name, distance in moved.items() if name.startswith(hearing)}
+    others = {name: distance for name, distance in moved.items() if name not in heard}
+    assert all(others.values())
+    # Adam's steps are about as long as the learning rate, and there were three.
+    rate = 1e-3 if hearing_learning_rate is None else hearing_learning_rate
+    assert all(rate / 10 <= distance <= 4 * rate for distance in heard.values())
+    assert len(trainer.optimizer.param_groups) == (2 if hearing_learning_rate is None else 4)
+    assert sum(len(group["params"]) for group in trainer.optimizer.param_groups) == len(moved)
+
+
 def test_level_labels_are_the_stems_levels_in_the_mix(tiny_buddy):
     _, processor = tiny_buddy
     rng = np.random.default_rng(0)

@@ -168,7 +168,16 @@ class HearingArguments:
 
 @dataclass
 class LearningArguments:
-    """Auxiliary losses, and dropout that changes in time."""
+    """Auxiliary losses, a learning rate for what hears, and dropout that changes in time."""
+
+    hearing_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of the parts that hear: layer mix, projector, level head. By "
+            "default that of the others; give less after `train_hearing.py`, so that they don't "
+            "unlearn, and 0 to leave them as they are."
+        },
+    )
 
     level_loss_weight: float | None = field(
         default=None,

@@ -25,7 +25,12 @@ from mixing_buddy.training.decisions import DecisionMarker
 from mixing_buddy.training.distributed import count_known_levels, num_known
 from mixing_buddy.training.feature_cache import use_feature_cache
 from mixing_buddy.training.kernels import attention_errors, prepare_to_compile
-from mixing_buddy.training.models import build_model, keep_trainables_in_float32, lora_config
+from mixing_buddy.training.models import (
+    TRAINED_IN_FULL,
+    build_model,
+    keep_trainables_in_float32,
+    lora_config,
+)
 from mixing_buddy.training.rows import load_rows, row_callbacks, validation_rows
 from mixing_buddy.training.schedules import (
     DropoutSchedule,
@@ -45,6 +50,7 @@ class MixingBuddySFTTrainer(AdapterCheckpoints, SFTTrainer):
         auxiliary_losses: losses to add; by default the level loss with the weight that the model's
             configuration gives.
         answers: asks the model about validation rows at evaluations; None: don't ask.
+        hearing_learning_rate: learning rate of the parts that hear; None: that of the others.
         kwargs: as ``SFTTrainer`` takes them.
     """
 
@@ -53,9 +59,11 @@ class MixingBuddySFTTrainer(AdapterCheckpoints, SFTTrainer):
         *args,
         auxiliary_losses: Sequence[AuxiliaryLoss] | None = None,
         answers: AnswerValidation | None = None,
+        hearing_learning_rate: float | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
+        self.hearing_learning_rate = hearing_learning_rate
         if auxiliary_losses is None:
             auxiliary_losses = choose_losses(level_loss_weight=self.model.config.level_loss_weight)
         self.auxiliary_losses = list(auxiliary_losses)
@@ -66,6 +74,25 @@ class MixingBuddySFTTrainer(AdapterCheckpoints, SFTTrainer):
             for name, parameter in self.model.named_parameters():
                 if "level_head." in name:
                     parameter.requires_grad_(False)
+
+    def create_optimizer(self, model=None):
+        """Create the optimizer; the parts that hear may have a learning rate of their own."""
+        if self.optimizer is None and self.hearing_learning_rate is not None:
+            optimizer = super().create_optimizer(model)
+            hearing = {
+                parameter
+                for name, parameter in (self.model if model is None else model).named_parameters()
+                if any(f"{part}." in name for part in TRAINED_IN_FULL)
+            }
+            # The scheduler multiplies each group's own rate.
+            for group in list(optimizer.param_groups):
+                heard = [each for each in group["params"] if each in hearing]
+                group["params"] = [each for each in group["params"] if each not in hearing]
+                if heard:
+                    optimizer.add_param_group(
+                        {**group, "params": heard, "lr": self.hearing_learning_rate}
+                    )
+        return super().create_optimizer(model)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Take the batches of one step, and count the levels known in them by all processes."""
@@ -209,6 +236,7 @@ def build_trainer(
         peft_config=lora_config(model_args),
         auxiliary_losses=_losses(model.config, learning),
         answers=answers,
+        hearing_learning_rate=learning.hearing_learning_rate,
         callbacks=[
             *_dropout_callbacks(model, learning),
             *row_callbacks(train_rows),
