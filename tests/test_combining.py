@@ -64,6 +64,25 @@ def test_how_likely_each_size_is_says_which_it_was_and_nothing_else(category):
         assert (told.stem, told.min_db) == ("vocals", 6.0)
 
 
+@pytest.mark.parametrize("is_off", [False, True])
+def test_where_two_explanations_fit_equally_well_the_more_probable_one_is_told(is_off):
+    # Against the bass all is well, against the others the bass is not.
+    low = advice("bass", Category.QUIET)
+    windows = [window("bass", BALANCED), window("drums", low), window("vocals", low)]
+    assert combine(windows).direction is Direction.NONE
+    candidates = list_candidates(ADVISED_STEMS, "drums")
+    weights = [
+        float(each.is_balanced) * (-2.0 if is_off else 2.0)
+        + float((each.stem, each.category) == ("bass", Category.VERY_QUIET))
+        for each in candidates
+    ]
+    song = combine(windows, ranking=Ranking(candidates, np.array(weights)))
+    if is_off:
+        assert (song.stem, song.direction, song.min_db) == ("bass", Direction.RAISE, 6.0)
+    else:
+        assert song.direction is Direction.NONE
+
+
 def test_a_window_without_the_flawed_stem_does_not_outvote_those_with_it():
     windows = [
         window("drums", advice("vocals", Category.VERY_QUIET), ["drums", "vocals"]),

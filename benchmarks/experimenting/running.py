@@ -18,7 +18,7 @@ import yaml
 
 from experimenting.plan import Experiment, Step
 from mixing_buddy.errors import MixingBuddyError
-from mixing_buddy.evaluation.answering import write_text
+from mixing_buddy.files import write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -71,7 +71,7 @@ class Job:
             shutil.rmtree(self.out, ignore_errors=True)
         self.record.parent.mkdir(parents=True, exist_ok=True)
         begun = {"begun": self.key, "before": self.before, "argv": self.step.argv, **settings}
-        write_text(self.record, json.dumps(begun, indent=2) + "\n")
+        write_whole(self.record, json.dumps(begun, indent=2) + "\n")
         argv = list(self.argv)
         if self.step.is_training and _has_checkpoint(self.out):
             argv += ["--resume_from_checkpoint", "latest"]
@@ -89,7 +89,7 @@ class Job:
         was_whole = "--resume_from_checkpoint" not in argv
         done = {"key": self.key, "duration_s": duration_s, "timed_whole": was_whole}
         record = {**begun, **done, "kind": self.step.kind, "units": self.step.units}
-        write_text(self.record, json.dumps(record, indent=2) + "\n")
+        write_whole(self.record, json.dumps(record, indent=2) + "\n")
 
 
 def list_jobs(

@@ -135,6 +135,10 @@ class SongAdvice(Advice):
         }
 
 
+#: Explanations whose distances differ by less fit equally well.
+_TIE_DB = 1e-6
+
+
 @dataclass(frozen=True)
 class _Explanation:
     """One stem stands `offset_db` above where it should (0: nothing is off)."""
@@ -190,26 +194,36 @@ def combine(
         anchor: a stem that is known to be right, and so never the one to move.
         notes: passed on to the result.
         ranking: how likely each piece of advice on the song is; the answers say which stem is off
-            and which way, and this how far. None where nobody asked.
+            and which way, this how far, and all of it where two explanations fit equally well. None
+            where nobody asked.
 
     Returns:
-        The advice. Where two explanations fit equally well, the one that moves a fader less, since
-        moving one needs a reason; ``direction`` is None where no answer was understood.
+        The advice. Where two explanations fit equally well, the more probable one; without
+        `ranking` the one that moves a fader less, since moving one needs a reason. ``direction``
+        is None where no answer was understood.
     """
     common = {"windows": tuple(windows), "notes": tuple(notes), "anchor": anchor}
     if all(window.offsets_db() is None for window in windows):
         return SongAdvice(windows[0].advice.text, **common)
     explanations = list(_explanations(windows, anchor))
-    best = min(explanations, key=lambda each: each.distance_db(windows))
+    distances_db = [each.distance_db(windows) for each in explanations]
+    nearest = [
+        each
+        for each, distance_db in zip(explanations, distances_db, strict=True)
+        if distance_db <= min(distances_db) + _TIE_DB
+    ]
+    best = nearest[0]
     if ranking is not None:
         log_probs = {
             (candidate.category, candidate.stem): log_prob
             for candidate, log_prob in zip(ranking.candidates, ranking.log_probs, strict=True)
         }
-        best = max(
-            (each for each in explanations if each.move == best.move),
-            key=lambda each: log_probs.get((each.category, each.stem), -math.inf),
-        )
+
+        def log_prob(explanation: _Explanation) -> float:
+            return log_probs.get((explanation.category, explanation.stem), -math.inf)
+
+        move = max(nearest, key=log_prob).move
+        best = max((each for each in explanations if each.move == move), key=log_prob)
     flaw = FLAWS[best.category]
     texts = [
         window.advice.text

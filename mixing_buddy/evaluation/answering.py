@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixing_buddy.errors import OutputError, RecipeError
+from mixing_buddy.files import write_whole
 
 #: Configs whose answers can be graded.
 GRADED_CONFIGS: tuple[str, ...] = ("single_mix", "stems", "differential")
@@ -66,7 +67,7 @@ class AnswerLog:
                 )
             else:
                 folder.mkdir(parents=True, exist_ok=True)
-                write_text(place, json.dumps(dict(settings), indent=2) + "\n")
+                write_whole(place, json.dumps(dict(settings), indent=2) + "\n")
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             if isinstance(error, OutputError):
                 raise
@@ -184,13 +185,6 @@ def name_posterior(ranking) -> dict[str, float]:
         "balanced" if each.is_balanced else f"{each.stem} {each.category}": float(probability)
         for each, probability in zip(ranking.candidates, ranking.posterior, strict=True)
     }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole, or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _open_table(

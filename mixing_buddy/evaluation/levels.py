@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mixing_buddy.chunks import MIN_STEM_DBFS
+from mixing_buddy.files import write_whole
 from mixing_buddy.labels import decode_labels
 from mixing_buddy.loudness import loudness_lufs, rms_dbfs
 from mixing_buddy.rendering import RenderTransform
@@ -106,7 +106,7 @@ class LevelMeter:
                 for stem in stems
             ]
         if missing:
-            _write_json(path, known)
+            write_whole(path, json.dumps(known))
         return known
 
 
@@ -147,16 +147,3 @@ def open_labelled_rows(
 
 def _chunk_key(row: Mapping[str, Any]) -> str:
     return f"{row['start_s']:g}+{row['duration_s']:g}"
-
-
-def _write_json(path: Path, value: Any) -> None:
-    """Write a file whole, so that processes that share the folder never read half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixing_buddy.advice import parse_advice
-from mixing_buddy.evaluation.answering import Answered, write_text
+from mixing_buddy.evaluation.answering import Answered
 from mixing_buddy.evaluation.baselines import verdict_text
 from mixing_buddy.evaluation.bootstrap import SongBootstrap
 from mixing_buddy.evaluation.breakdowns import accuracy_by_gain, confuse
@@ -28,6 +28,7 @@ from mixing_buddy.evaluation.grading import grade, song_key, summarise
 from mixing_buddy.evaluation.published import summarise_published
 from mixing_buddy.evaluation.text_report import TextSettings, count_references, measure_texts
 from mixing_buddy.evaluation.verdicts import decide
+from mixing_buddy.files import write_whole
 from mixing_buddy.schema import DIFFERENTIAL
 
 _LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn")
@@ -222,7 +223,7 @@ def write_report(out: Path, answered: Answered, report: Mapping[str, Any]) -> li
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        write_text(out / name, text)
+        write_whole(out / name, text)
     return [out / name for name in texts]
 
 

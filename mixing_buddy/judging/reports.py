@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixing_buddy.files import write_whole
 from mixing_buddy.judging.clients import TRANSPORT_FAILURES
 from mixing_buddy.judging.prompts import rubric
 from mixing_buddy.judging.ranking import distinct_texts, mean_ranks
@@ -28,11 +29,8 @@ def write_judgement(out: Path, judged: Sequence[Judged], report: Mapping[str, An
         "judge.md": to_markdown(report),
         "judgements.jsonl": "".join(line + "\n" for line in lines),
     }
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        temporary = out / f".{name}.part"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(out / name)
+        write_whole(out / name, text)
 
 
 def _line(judged: Judged) -> dict[str, Any]:

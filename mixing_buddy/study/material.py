@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mixing_buddy.errors import StudyError
+from mixing_buddy.files import write_whole
 
 _FORMAT = 1
 
@@ -121,12 +122,8 @@ def write_study(study: Study) -> None:
     """Write ``study.json``, complete or not at all."""
     content = dataclasses.asdict(study)
     del content["folder"]
-    path = study.folder / "study.json"
-    temporary = path.with_name(".study.json.part")
-    temporary.write_text(
-        json.dumps({"format": _FORMAT, **content}, indent=1, ensure_ascii=False) + "\n", "utf-8"
-    )
-    temporary.replace(path)
+    text = json.dumps({"format": _FORMAT, **content}, indent=1, ensure_ascii=False) + "\n"
+    write_whole(study.folder / "study.json", text)
 
 
 def read_study(folder: Path) -> Study:

@@ -22,6 +22,7 @@ from mixing_buddy.advice import parse_advice, parse_changes
 from mixing_buddy.advising.inference import MixingBuddy
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.evaluation.grading import grade
+from mixing_buddy.files import write_whole
 from mixing_buddy.flaws import Category, Direction
 from mixing_buddy.schema import DIFFERENTIAL
 from mixing_buddy.training.arguments import ValidationArguments
@@ -112,10 +113,7 @@ class AnswerValidation:
     def _write(self, graded: Sequence[Mapping[str, Any]], step: int) -> None:
         columns = ("uid", "mode", "response", "answer", "joint", "error_db")
         lines = [json.dumps({column: row[column] for column in columns}) for row in graded]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".step-{step:06d}.part"
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / f"step-{step:06d}.jsonl")
+        write_whole(self.folder / f"step-{step:06d}.jsonl", "\n".join(lines) + "\n")
 
 
 def grade_answer(row: Mapping[str, Any], answer: str) -> dict[str, Any]:
