@@ -119,6 +119,14 @@ def test_what_hears_has_a_learning_rate_of_its_own(
     assert sum(len(group["params"]) for group in trainer.optimizer.param_groups) == len(moved)
 
 
+def test_a_negative_learning_rate_of_what_hears_is_refused():
+    from mixing_buddy.errors import MixingBuddyError
+    from mixing_buddy.training.arguments import LearningArguments
+
+    with pytest.raises(MixingBuddyError, match="hearing_learning_rate is -1"):
+        LearningArguments(hearing_learning_rate=-1.0).check()
+
+
 def test_level_labels_are_the_stems_levels_in_the_mix(tiny_buddy):
     _, processor = tiny_buddy
     rng = np.random.default_rng(0)

@@ -215,6 +215,12 @@ class LearningArguments:
         },
     )
 
+    def check(self) -> None:
+        """Raise `MixingBuddyError` where a value is out of range."""
+        rate = self.hearing_learning_rate
+        if rate is not None and rate < 0:
+            raise MixingBuddyError(f"hearing_learning_rate is {rate:g}: give 0 or more.")
+
 
 @dataclass
 class ValidationArguments:

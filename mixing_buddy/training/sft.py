@@ -198,6 +198,7 @@ def build_trainer(
     """
     augmentation = augmentation or AugmentationArguments()
     learning = learning or LearningArguments()
+    learning.check()
     validation = validation or ValidationArguments()
     check_splits(data_args)
     check_trackers(training_args)
