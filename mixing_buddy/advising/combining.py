@@ -135,10 +135,6 @@ class SongAdvice(Advice):
         }
 
 
-#: Explanations whose distances differ by less fit equally well.
-_TIE_DB = 1e-6
-
-
 @dataclass(frozen=True)
 class _Explanation:
     """One stem stands `offset_db` above where it should (0: nothing is off)."""
@@ -207,10 +203,11 @@ def combine(
         return SongAdvice(windows[0].advice.text, **common)
     explanations = list(_explanations(windows, anchor))
     distances_db = [each.distance_db(windows) for each in explanations]
+    least_db = min(distances_db)
     nearest = [
         each
         for each, distance_db in zip(explanations, distances_db, strict=True)
-        if distance_db <= min(distances_db) + _TIE_DB
+        if math.isclose(distance_db, least_db, abs_tol=1e-6)
     ]
     best = nearest[0]
     if ranking is not None:

@@ -221,7 +221,6 @@ def write_report(out: Path, answered: Answered, report: Mapping[str, Any]) -> li
         "eval_results.yaml": yaml.safe_dump(blocks, sort_keys=False),
         "report.html": as_html(report, lines),
     }
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_whole(out / name, text)
     return [out / name for name in texts]
