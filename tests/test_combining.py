@@ -81,6 +81,8 @@ def test_where_two_explanations_fit_equally_well_the_more_probable_one_is_told(i
         assert (song.stem, song.direction, song.min_db) == ("bass", Direction.RAISE, 6.0)
     else:
         assert song.direction is Direction.NONE
+    # A part of the song whose answers leave it open is taken to be as the song is.
+    assert combine(windows, of_song=song).direction is song.direction
 
 
 def test_a_window_without_the_flawed_stem_does_not_outvote_those_with_it():

@@ -182,6 +182,7 @@ def combine(
     anchor: str | None = None,
     notes: Sequence[str] = (),
     ranking: Ranking | None = None,
+    of_song: Advice | None = None,
 ) -> SongAdvice:
     """Combine the answers on a song's windows.
 
@@ -192,11 +193,12 @@ def combine(
         ranking: how likely each piece of advice on the song is; the answers say which stem is off
             and which way, this how far, and all of it where two explanations fit equally well. None
             where nobody asked.
+        of_song: advice on the song that these windows are a part of, where they are one.
 
     Returns:
-        The advice. Where two explanations fit equally well, the more probable one; without
-        `ranking` the one that moves a fader less, since moving one needs a reason. ``direction``
-        is None where no answer was understood.
+        The advice. Where two explanations fit equally well, the more probable one, or that of the
+        whole song; where neither is known the one that moves a fader less, since moving one needs a
+        reason. ``direction`` is None where no answer was understood.
     """
     common = {"windows": tuple(windows), "notes": tuple(notes), "anchor": anchor}
     if all(window.offsets_db() is None for window in windows):
@@ -210,6 +212,9 @@ def combine(
         if math.isclose(distance_db, least_db, abs_tol=1e-6)
     ]
     best = nearest[0]
+    if of_song is not None:
+        move = (of_song.stem, of_song.direction)
+        best = next((each for each in nearest if each.move == move), best)
     if ranking is not None:
         log_probs = {
             (candidate.category, candidate.stem): log_prob

@@ -64,11 +64,11 @@ class Sentence:
 
 
 def timeline(advice: SongAdvice) -> list[Moment]:
-    """Judge each window by its own answers."""
+    """Judge each window by its own answers, and by the song where they leave it open."""
     moments = []
     for start_s, group in groupby(advice.windows, key=lambda window: window.start_s):
         answers = list(group)
-        verdict = combine(answers, anchor=advice.anchor)
+        verdict = combine(answers, anchor=advice.anchor, of_song=advice)
         agrees = (verdict.stem, verdict.direction) == (advice.stem, advice.direction)
         moments.append(Moment(start_s, answers[0].duration_s, verdict, agrees))
     return moments
