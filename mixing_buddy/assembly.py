@@ -63,6 +63,7 @@ def build_processor(config, tokenizer):
         conv_kernel=config.audio_config.conv_kernel,
         conv_stride=config.audio_config.conv_stride,
         num_level_bands=config.num_level_bands,
+        fft_size=config.level_fft_size,
     )
     return MixingBuddyProcessor(
         feature_extractor,

@@ -104,8 +104,11 @@ def build_nano(**overrides: Any):
         },
         "audio_token_id": tokenizer.convert_tokens_to_ids(AUDIO_TOKEN),
         "num_level_bands": 64,
+        # Windows of 2048 samples would hardly overlap at nano's frames of 1920.
+        "level_fft_size": 4096,
         "level_encoder_channels": [16, 32, 48],
         "level_encoder_strides": [1, 1, 5],
+        "meter_channels": 32,
         "num_context_layers": 2,
         "num_context_heads": 6,
         "context_mlp_size": 576,
@@ -119,7 +122,29 @@ def build_nano(**overrides: Any):
     model.generation_config = GenerationConfig(
         do_sample=False, max_new_tokens=96, eos_token_id=eos, pad_token_id=pad
     )
-    return model, build_processor(config, tokenizer)
+    processor = build_processor(config, tokenizer)
+    if config.meter_channels:
+        begin_as_loudness_meter(model, processor)
+    return model, processor
+
+
+def begin_as_loudness_meter(model, processor) -> None:
+    """Give every band of a model's meter the weight that it has in loudness (ITU-R BS.1770-4)."""
+    import numpy as np
+    import torch
+
+    from mixing_buddy.loudness import k_weighting_power
+    from mixing_buddy.modeling.hearing_mixing_buddy import LEVEL_SCALE_DB
+
+    extractor = processor.feature_extractor
+    filters = extractor.band_filters()
+    rate = extractor.sampling_rate
+    frequencies_hz = np.linspace(0, rate / 2, len(filters))
+    # White noise in each band: what K-weighting leaves of its power.
+    weights = k_weighting_power(frequencies_hz, rate) @ filters / filters.sum(axis=0)
+    gains = model.model.multi_modal_projector.meter.band_gains
+    with torch.no_grad():
+        gains.copy_(torch.from_numpy(10 * np.log10(weights) / LEVEL_SCALE_DB))
 
 
 def build_7b(

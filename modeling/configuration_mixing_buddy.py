@@ -7,6 +7,12 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+#: Level features are (dB - FEATURE_CENTRE_DB) / FEATURE_SCALE_DB, floored at FEATURE_FLOOR_DB:
+#: constants, not statistics, so that a feature means the same level in every clip.
+FEATURE_FLOOR_DB = -80.0
+FEATURE_CENTRE_DB = -35.0
+FEATURE_SCALE_DB = 15.0
+
 
 def num_audio_frames(
     num_samples: int, conv_kernel: Sequence[int], conv_stride: Sequence[int]
@@ -76,11 +82,15 @@ class MixingBuddyConfig(PreTrainedConfig):
         num_level_bands (`int`, defaults to 64):
             Bands of the level features (log energies in dB relative to the sample's common
             reference) that stand beside the encoder's states, which forget level; 0 turns them off.
+        level_fft_size (`int`, defaults to 2048): samples that each level feature sees.
         level_encoder_channels (`list[int]`, *optional*): channels of the convolutions over the
             level features, along time and frequency, before they join the encoder's states; by
             default none, and the features join as they are.
         level_encoder_strides (`list[int]`, *optional*): stride along time of each of these
             convolutions; their product divides `pooling_factor`. Along frequency it is 2.
+        meter_channels (`int`, defaults to 0): channels of the network that shares the power of the
+            level features out among the stems, whose loudness is then measured rather than guessed
+            (see `MixingBuddyStemMeter`); 0 for none. It needs `level_encoder_channels`.
         num_context_layers (`int`, defaults to 0): attention layers over the audio tokens of a clip,
             in both directions, between projector and language model.
         num_context_heads (`int`, defaults to 4): attention heads of each of them.
@@ -115,8 +125,10 @@ class MixingBuddyConfig(PreTrainedConfig):
     text_config: dict | PreTrainedConfig | None = None
     audio_token_id: int = 151646
     num_level_bands: int = 64
+    level_fft_size: int = 2048
     level_encoder_channels: list[int] | tuple[int, ...] = ()
     level_encoder_strides: list[int] | tuple[int, ...] = ()
+    meter_channels: int = 0
     num_context_layers: int = 0
     num_context_heads: int = 4
     context_mlp_size: int = 768
@@ -170,6 +182,11 @@ class MixingBuddyConfig(PreTrainedConfig):
             raise ValueError(
                 "level_encoder_channels is set, but num_level_bands is 0: without level features "
                 "there is nothing to encode."
+            )
+        if self.meter_channels and not channels:
+            raise ValueError(
+                f"meter_channels is {self.meter_channels}, but level_encoder_channels is empty: "
+                "the meter listens to what the level encoder makes of the level features."
             )
         if self.pooling_factor % math.prod(strides):
             raise ValueError(

@@ -11,7 +11,13 @@ import scipy.fft
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
-from .configuration_mixing_buddy import num_audio_frames, receptive_field
+from .configuration_mixing_buddy import (
+    FEATURE_CENTRE_DB,
+    FEATURE_FLOOR_DB,
+    FEATURE_SCALE_DB,
+    num_audio_frames,
+    receptive_field,
+)
 
 
 @lru_cache(maxsize=4)
@@ -45,12 +51,6 @@ class MixingBuddyFeatureExtractor(SequenceFeatureExtractor):
     """
 
     model_input_names = ["input_values", "input_values_mask", "input_features"]  # noqa: RUF012
-
-    #: Level features are (dB - LEVEL_CENTRE_DB) / LEVEL_SCALE_DB, floored at LEVEL_FLOOR_DB:
-    #: constants, not statistics, so that a feature means the same level in every clip.
-    LEVEL_FLOOR_DB = -80.0
-    LEVEL_CENTRE_DB = -35.0
-    LEVEL_SCALE_DB = 15.0
 
     def __init__(
         self,
@@ -107,6 +107,10 @@ class MixingBuddyFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError("A clip holds NaN or infinite samples: repair or drop it.")
         return clip
 
+    def band_filters(self) -> np.ndarray:
+        """Return what each mel band takes of each frequency, of shape `(num_bins, num_bands)`."""
+        return _mel_filters(self.num_level_bands, self.fft_size, self.sampling_rate)
+
     def level_features(self, clip: np.ndarray) -> np.ndarray:
         """Return level features of shape `(num_frames, num_level_bands)` of one scaled clip.
 
@@ -124,10 +128,9 @@ class MixingBuddyFeatureExtractor(SequenceFeatureExtractor):
         power = (spectrum.real**2 + spectrum.imag**2) * np.float32(
             2.0 / (self.fft_size * np.sum(window**2))
         )
-        filters = _mel_filters(self.num_level_bands, self.fft_size, self.sampling_rate)
-        floor = 10.0 ** (self.LEVEL_FLOOR_DB / 10.0)
-        level_db = 10.0 * np.log10(np.maximum(power @ filters, floor))
-        return ((level_db - self.LEVEL_CENTRE_DB) / self.LEVEL_SCALE_DB).astype(np.float32)
+        floor = 10.0 ** (FEATURE_FLOOR_DB / 10.0)
+        level_db = 10.0 * np.log10(np.maximum(power @ self.band_filters(), floor))
+        return ((level_db - FEATURE_CENTRE_DB) / FEATURE_SCALE_DB).astype(np.float32)
 
     def __call__(
         self,

@@ -23,6 +23,7 @@ from .hearing_mixing_buddy import (
     MixingBuddyLayerMix,
     MixingBuddyLevelHead,
     MixingBuddyProjector,
+    MixingBuddyStemMeter,
     level_loss_function,
 )
 
@@ -34,6 +35,19 @@ AUDIO_INPUTS = (
     "clip_index",
     "encoder_states",
 )
+
+
+@dataclass
+class MixingBuddyAudioOutput(BaseModelOutputWithPooling):
+    r"""Output of [`MixingBuddyModel.get_audio_features`].
+
+    Args:
+        stem_readings_db (`torch.Tensor` of shape `(num_audio_tokens, 2, num_stems)`, *optional*):
+            what the meter read, where the configuration asks for one; in dB relative to the
+            sample's common reference.
+    """
+
+    stem_readings_db: torch.Tensor | None = None
 
 
 @dataclass
@@ -98,6 +112,8 @@ class MixingBuddyPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, MixingBuddyLayerMix):
             init.zeros_(module.weight)
+        elif isinstance(module, MixingBuddyStemMeter):
+            init.zeros_(module.band_gains)
 
 
 class MixingBuddyModel(MixingBuddyPreTrainedModel):
@@ -208,7 +224,7 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         encoder_states: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         **kwargs,
-    ) -> BaseModelOutputWithPooling:
+    ) -> MixingBuddyAudioOutput:
         r"""Compute audio embeddings.
 
         Args:
@@ -232,7 +248,7 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
             `pooler_output` of shape `(num_audio_tokens, hidden_size)`: the embeddings of all clips
             one after another, padding left out; `last_hidden_state` and, where asked for,
             `hidden_states` of the encoder, each of shape `(num_distinct_clips, num_frames,
-            audio_hidden_size)`, zero beyond a clip's end.
+            audio_hidden_size)`, zero beyond a clip's end; and `stem_readings_db` of a meter.
 
         Raises:
             ValueError: if level features are missing or not wanted, or if not just one of clips
@@ -255,30 +271,26 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         frames = self.layer_mix(states).to(self.multi_modal_projector.layers[-1].weight.dtype)
         levels = None
         if input_features is not None:
-            levels = input_features[:, : frames.shape[1]].to(frames)
-            levels = self.multi_modal_projector.encode_levels(levels, self._num_frames(lengths))
+            levels = self.multi_modal_projector.encode_levels(
+                input_features[:, : frames.shape[1]], self._num_frames(lengths)
+            )
         token_counts = None
         if lengths is not None and len(set(lengths)) > 1:
             token_counts = [self.config.num_audio_tokens(length) for length in lengths]
         if clip_index is not None:
             # Before the projector, whose dropout is drawn for each place.
             frames = frames[clip_index]
-            levels = None if levels is None else levels[clip_index]
+            levels = None if levels is None else levels.select(clip_index)
             if token_counts is not None:
                 token_counts = [token_counts[clip] for clip in clip_index.tolist()]
-        embeds = self.multi_modal_projector(frames, levels, token_counts)
-        if token_counts is None:
-            kept = embeds.flatten(0, 1)
-        else:
-            kept = torch.cat(
-                [embed[:count] for embed, count in zip(embeds, token_counts, strict=True)]
-            )
+        embeds, readings_db = self.multi_modal_projector(frames, levels, token_counts)
         if output_hidden_states is None:
             output_hidden_states = self.config.audio_config.output_hidden_states
-        return BaseModelOutputWithPooling(
+        return MixingBuddyAudioOutput(
             last_hidden_state=states[-1],
-            pooler_output=kept,
+            pooler_output=_without_padding(embeds, token_counts),
             hidden_states=states if output_hidden_states else None,
+            stem_readings_db=_without_padding(readings_db, token_counts),
         )
 
     def get_placeholder_mask(
@@ -328,17 +340,19 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
         r"""Run the model; arguments as in [`MixingBuddyForConditionalGeneration.forward`]."""
         audio_embeds = stem_levels_db = None
         if input_values is not None or encoder_states is not None:
-            audio_embeds = self.get_audio_features(
+            heard = self.get_audio_features(
                 input_values,
                 input_values_mask,
                 input_features,
                 clip_index,
                 encoder_states,
                 return_dict=True,
-            ).pooler_output
+            )
+            audio_embeds = heard.pooler_output
+            stem_levels_db = self.level_head(audio_embeds, heard.stem_readings_db)
             if input_ids is None and inputs_embeds is None:
                 return MixingBuddyModelOutputWithPast(
-                    audio_embeds=audio_embeds, stem_levels_db=self.level_head(audio_embeds)
+                    audio_embeds=audio_embeds, stem_levels_db=stem_levels_db
                 )
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
@@ -352,7 +366,6 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, audio_embeds)
         if audio_embeds is not None:
             inputs_embeds = inputs_embeds.masked_scatter(mask.unsqueeze(-1), audio_embeds)
-            stem_levels_db = self.level_head(audio_embeds)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -369,6 +382,15 @@ class MixingBuddyModel(MixingBuddyPreTrainedModel):
             audio_embeds=audio_embeds,
             stem_levels_db=stem_levels_db,
         )
+
+
+def _without_padding(
+    values: torch.Tensor | None, token_counts: list[int] | None
+) -> torch.Tensor | None:
+    """Put what stands at the tokens of clips one after another, padding left out."""
+    if values is None or token_counts is None:
+        return None if values is None else values.flatten(0, 1)
+    return torch.cat([of_clip[:n] for of_clip, n in zip(values, token_counts, strict=True)])
 
 
 class MixingBuddyForConditionalGeneration(
@@ -397,7 +419,7 @@ class MixingBuddyForConditionalGeneration(
         """Replace the language model's token embedding."""
         self.model.set_input_embeddings(value)
 
-    def get_audio_features(self, *args, **kwargs) -> BaseModelOutputWithPooling:
+    def get_audio_features(self, *args, **kwargs) -> MixingBuddyAudioOutput:
         """Compute audio embeddings: see [`MixingBuddyModel.get_audio_features`]."""
         return self.model.get_audio_features(*args, **kwargs)
 

@@ -13,12 +13,14 @@ from safetensors.torch import load_file
 from training_helpers import sample_rows
 from transformers import TrainingArguments
 
-from mixing_buddy.collation import HearingCollator, SFTCollator
+from mixing_buddy.collation import HearingCollator, SFTCollator, level_labels_db
 from mixing_buddy.dataset_builder import MixingBuddyDatasetConfig
 from mixing_buddy.dataset_builder.building import build_dataset
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.modeling import MixingBuddyConfig, MixingBuddyForConditionalGeneration
 from mixing_buddy.modeling.hearing_mixing_buddy import MixingBuddyLevelEncoder
+from mixing_buddy.rendering import stem_powers
+from mixing_buddy.songs import SAMPLE_RATE
 from mixing_buddy.training.arguments import DataArguments, HearingArguments, ModelArguments
 from mixing_buddy.training.flaw_head import (
     FLAW_CLASSES,
@@ -48,8 +50,76 @@ def test_a_step_of_the_level_encoder_is_as_many_frames_as_its_strides_say():
     )
     encoder = MixingBuddyLevelEncoder(config)
     for num_frames in (1, 9, 10, 11, 124):
-        states = encoder(torch.randn(2, num_frames, 20))
+        states, maps = encoder(torch.randn(2, num_frames, 20))
         assert states.shape == (2, -(-num_frames // 10), config.level_encoder_size)
+        assert maps.shape == (2, 3, -(-num_frames // 2), 5)
+
+
+@pytest.fixture
+def own_buddy(make_tiny_buddy):
+    """A tiny model to change."""
+    return make_tiny_buddy()
+
+
+@pytest.fixture
+def measured(own_buddy):
+    """What its meter reads of clips: a function."""
+    model, processor = own_buddy
+
+    def measure(clips):
+        with torch.no_grad():
+            batch = processor.feature_extractor(clips, return_tensors="pt")
+            return model.model.get_audio_features(**batch).stem_readings_db
+
+    return measure
+
+
+def noise(duration_s: float, gain_db: float = 0.0, seed: int = 0) -> np.ndarray:
+    samples = np.random.default_rng(seed).standard_normal(round(duration_s * SAMPLE_RATE))
+    return (samples * 10 ** (gain_db / 20)).astype(np.float32)
+
+
+def test_all_of_the_power_falls_to_some_stem(own_buddy, measured):
+    _, processor = own_buddy
+    clip = noise(8.0)
+    of_stems = 10 ** (measured(processor.feature_extractor.common_reference([clip])) / 10)
+    # As if the whole clip were one stem.
+    row = {"clips": [clip], "stem_powers": [stem_powers(np.stack([clip] * 4))]}
+    whole = 10 ** (level_labels_db(processor, [row])[:, :, 0] / 10)
+    # The slope of the highest of few bands takes a little less than there is.
+    torch.testing.assert_close(of_stems.sum(-1)[1:-1], whole[1:-1], rtol=0.15, atol=0)
+
+
+def test_a_stem_that_all_power_falls_to_is_read_as_the_level_head_is_taught(own_buddy, measured):
+    model, processor = own_buddy
+    masks = model.model.multi_modal_projector.meter.mask_proj
+    with torch.no_grad():
+        masks.weight.zero_()
+        masks.bias.copy_(torch.tensor([0.0, 50.0, 0.0, 0.0]))
+    # Quiet for so long that the gate matters.
+    clip = np.concatenate([noise(4.0), noise(4.0, gain_db=-25.0, seed=1)])
+    stems = np.zeros((4, clip.size), np.float32)
+    stems[1] = clip
+    row = {"clips": [clip], "stem_powers": [stem_powers(stems)]}
+    labels_db = level_labels_db(processor, [row])
+    reading_db = measured(processor.feature_extractor.common_reference([clip]))
+    # Not at the ends, nor where a window hears the loud half beside the quiet one.
+    tokens = [1, 2, 3, 6, 7, 8]
+    torch.testing.assert_close(reading_db[tokens], labels_db[tokens], rtol=0, atol=0.6)
+    # Without the gate the whole clip would be 3 dB below its loud half.
+    assert abs(reading_db[0, 1, 1] - reading_db[2, 0, 1]) < 0.5
+
+
+def test_the_reading_is_where_the_level_head_begins(own_buddy, measured):
+    model, processor = own_buddy
+    clips = [noise(2.0), noise(3.0, gain_db=-6.0)]
+    with torch.no_grad():
+        model.model.level_head.weight.zero_()
+        model.model.level_head.bias.zero_()
+        batch = processor.feature_extractor(clips, return_tensors="pt")
+        heard_db = model(**batch).stem_levels_db
+    torch.testing.assert_close(heard_db, measured(clips))
+    assert heard_db.shape == (sum(processor.num_audio_tokens(c.size) for c in clips), 2, 4)
 
 
 def test_a_clip_is_heard_alike_alone_and_beside_a_longer_one(tiny_buddy):
@@ -114,6 +184,7 @@ def test_without_text_the_same_levels_are_heard_and_the_language_model_is_not_ru
             {"level_encoder_channels": [4], "level_encoder_strides": [5], "num_level_bands": 0},
             "nothing to encode",
         ),
+        ({"meter_channels": 4}, "level_encoder_channels is empty"),
         ({"num_context_layers": 1, "num_context_heads": 7}, "num_context_heads"),
     ],
 )

@@ -25,6 +25,7 @@ from mixing_buddy.modeling import (
     num_audio_frames,
     num_audio_tokens,
 )
+from mixing_buddy.modeling.configuration_mixing_buddy import FEATURE_CENTRE_DB, FEATURE_SCALE_DB
 
 SAMPLE_RATE = 24_000
 MERT_STRIDES = {"conv_kernel": (10, 3, 3, 3, 3, 2, 2), "conv_stride": (5, 2, 2, 2, 2, 2, 2)}
@@ -217,10 +218,9 @@ def test_level_of_the_whole_sample_changes_nothing(tiny_buddy):
 
 def test_level_between_the_clips_of_a_sample_survives(tiny_buddy):
     _, processor = tiny_buddy
-    scale = MixingBuddyFeatureExtractor.LEVEL_SCALE_DB
     clip = noise(2.0)
     features = encode(processor, [[clip, clip * 10 ** (-6 / 20)]])["input_features"]
-    difference_db = (features[0] - features[1]) * scale
+    difference_db = (features[0] - features[1]) * FEATURE_SCALE_DB
     torch.testing.assert_close(
         difference_db, torch.full_like(difference_db, 6.0), atol=1e-3, rtol=0
     )
@@ -231,7 +231,7 @@ def test_level_features_sum_to_the_power_of_the_clip():
     time_s = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     tone = np.sin(2 * np.pi * 1000.0 * time_s).astype(np.float32)  # mean square 1/2: -3.01 dB
     features = extractor.level_features(tone)[5:-5]
-    level_db = features * extractor.LEVEL_SCALE_DB + extractor.LEVEL_CENTRE_DB
+    level_db = features * FEATURE_SCALE_DB + FEATURE_CENTRE_DB
     total_db = 10 * np.log10((10 ** (level_db / 10)).sum(-1))
     np.testing.assert_allclose(total_db, -3.01, atol=0.1)
 

@@ -61,6 +61,7 @@ def tiny_buddy(**audio_config):
         num_level_bands=16,
         level_encoder_channels=[4, 6],
         level_encoder_strides=[1, 5],
+        meter_channels=8,
         num_context_layers=1,
         num_context_heads=4,
         context_mlp_size=32,
