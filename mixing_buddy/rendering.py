@@ -307,19 +307,26 @@ def parse_sources(sources: Sequence[str]) -> dict[str, Path]:
     """Read `[NAME=]FOLDER` of each source; without a name the folder says it.
 
     Raises:
-        SongError: there is no such folder.
+        SongError: there is no such folder, or two folders have one name.
     """
-    parsed = {}
+    parsed: dict[str, Path] = {}
     for text in sources:
         name, separator, folder = text.partition("=")
         # A folder may have "=" in its own name.
         if not separator or Path(text).is_dir():
             source = read_source(text)
-            parsed[source.name] = source.root
+            name, root = source.name, source.root
         elif not Path(folder).is_dir():
             raise SongError(f"{folder}: there is no such folder of songs.")
         else:
-            parsed[name] = Path(folder)
+            root = Path(folder)
+        if name in parsed and parsed[name].resolve() != root.resolve():
+            raise SongError(
+                f"{parsed[name]} and {root} are both called {name!r}, and rows know their songs by "
+                "that name. Give one of them another name in its source.yaml (`name: ...`) and "
+                "build its rows anew."
+            )
+        parsed[name] = root
     return parsed
 
 

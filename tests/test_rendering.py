@@ -324,6 +324,9 @@ def test_sources_are_named_by_the_user_or_by_their_folder(song_root, tmp_path):
         parse_sources([f"mine={tmp_path}/nowhere"])
     with pytest.raises(SongError, match="neither '/' nor '='"):
         parse_sources([str(odd)])
+    assert parse_sources([str(song_root), f"tiny={song_root}"]) == {"tiny": song_root}
+    with pytest.raises(SongError, match="are both called 'tiny'"):
+        parse_sources([str(song_root), f"tiny={tmp_path}"])
 
 
 def test_real_songs_render(shared_dir):
