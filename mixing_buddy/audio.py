@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import struct
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 import soundfile
 
 from mixing_buddy.errors import AudioError, OutputError
-from mixing_buddy.files import hidden_prefix, refusing
+from mixing_buddy.files import refusing, replacing
 
 #: Size fields that writers of a stream leave where they could not know the length.
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
@@ -149,9 +148,7 @@ def write_audio(
         )
     with refusing_sound(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path))
-        os.close(handle)
-        try:
+        with replacing(path) as temporary:
             if subtype == "FLOAT":
                 from scipy.io import wavfile
 
@@ -159,10 +156,6 @@ def write_audio(
                 wavfile.write(temporary, sample_rate, frames)
             else:
                 soundfile.write(temporary, frames, sample_rate, format=file_format, subtype=subtype)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

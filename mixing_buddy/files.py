@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,18 +23,59 @@ def open_to_replace(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OutputError: nothing can be written there, or a folder or a device has that name.
     """
-    temporary = None
     with refusing(path):
         check_replaceable(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path))
-        temporary = Path(name)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Let a file be written under another name, to take its own when the block ends.
+
+    Yields:
+        An empty file beside it. If the block raises, it goes and `path` stays as it was; if the
+        process is killed, `remove_leftovers` knows it by its name.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f"{hidden_prefix(path)}{_host()}-{os.getpid()}-", suffix=".part"
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(files: Iterable[Path]) -> None:
+    """Remove what processes of this machine that were killed left of `replacing`.
+
+    Args:
+        files: files that may be such; others are left alone.
+    """
+    for file in files:
+        _, of_host, rest = file.name.rpartition(f".{_host()}-")
+        pid = rest.partition("-")[0]
+        if not of_host or file.suffix != ".part" or not pid.isdecimal():
+            continue
         try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            # Signal 0 only asks whether the process is there.
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            file.unlink(missing_ok=True)
+        except PermissionError:
+            pass
+
+
+def _host() -> str:
+    """Name of this machine, as much of it as a file's name has room for."""
+    return socket.gethostname()[:32]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 from filelock import FileLock
 
 from mixing_buddy.errors import OutputError
-from mixing_buddy.files import open_to_replace
+from mixing_buddy.files import hidden_prefix, open_to_replace, remove_leftovers, replacing
 from mixing_buddy.songs import SAMPLE_RATE, Song, load_stems
 
 #: Raised whenever decoding, mono mix or resampling changes what stored stems hold.
@@ -80,18 +78,9 @@ class StemStore:
 
     def _decode(self, song: Song, path: Path) -> None:
         stems = load_stems(song, SAMPLE_RATE)
-        self._remove_leftovers(path.name)
-        owner = f"{socket.gethostname()}-{os.getpid()}"
-        handle, temporary = tempfile.mkstemp(
-            dir=self.cache_dir, prefix=f".{path.name}-{owner}-", suffix=".part"
-        )
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, stems)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        remove_leftovers(self.cache_dir.glob(f"{hidden_prefix(path)}*.part"))
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, stems)
 
     def open(self, song: Song) -> np.ndarray:
         """Map a song's stems into memory.
@@ -129,16 +118,3 @@ class StemStore:
         except (OSError, OutputError):
             pass
         return values
-
-    def _remove_leftovers(self, name: str) -> None:
-        """Remove what processes of this machine that were killed left of a song."""
-        prefix = f".{name}-{socket.gethostname()}-"
-        for path in self.cache_dir.glob(f"{prefix}*.part"):
-            owner = path.name.removeprefix(prefix).split("-")[0]
-            try:
-                # Signal 0 only asks whether the process is there.
-                os.kill(int(owner), 0)
-            except ProcessLookupError:
-                path.unlink(missing_ok=True)
-            except PermissionError:
-                pass

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,27 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip("the folder `shared`, with real audio and references, is not beside the repo")
     return path
+
+
+@pytest.fixture
+def killed_while_writing() -> Callable[[Path], Path]:
+    """Let another process be killed while it writes a file; returns what it left of it."""
+
+    def kill(path: Path) -> Path:
+        before = {*path.parent.iterdir()}
+        program = (
+            "import os, pathlib, signal, sys\n"
+            "from mixing_buddy.files import replacing\n"
+            "with replacing(pathlib.Path(sys.argv[1])) as file:\n"
+            "    file.write_bytes(b'half')\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+        assert done.returncode == -signal.SIGKILL
+        (left,) = {*path.parent.iterdir()} - before
+        return left
+
+    return kill
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,7 @@
 """Cached encoder states: the same losses as without, and never half a file."""
 
 import itertools
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +11,7 @@ from datasets import Dataset
 from training_helpers import as_rendered, sample_rows
 
 from mixing_buddy.collation import SFTCollator
+from mixing_buddy.files import replacing
 from mixing_buddy.training.feature_cache import (
     CachedCollator,
     FeatureCache,
@@ -180,23 +177,19 @@ def test_dpo_learns_the_same_from_the_cache(make_tiny_buddy, tmp_path):
     assert losses[True] == losses[False]
 
 
-def test_a_stopped_pass_goes_on_and_half_a_file_is_thrown_away(filled):
+def test_a_stopped_pass_goes_on_and_half_a_file_is_thrown_away(filled, killed_while_writing):
     model, processor, rows, cache = filled
     before = {key: cache.load(key).clone() for key in entries(cache)}
     lost = cache.path(entries(cache)[2])
-    # What a killed process leaves: a file under a temporary name.
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    half = cache.folder / f".{socket.gethostname()}-{dead.pid}-abc.part"
-    half.write_bytes(lost.read_bytes()[:100])
-    alive = cache.folder / f".{socket.gethostname()}-{os.getpid()}-abc.part"
-    alive.write_bytes(b"")
+    left = killed_while_writing(lost)
     lost.unlink()
     encoded = count_encoded(model)
-    fill(cache, model.model, processor, rows, accelerator_of(), ARGS)
-    assert encoded == [1]
-    assert not half.exists()
-    assert alive.exists()
+    with replacing(lost) as in_work:
+        fill(cache, model.model, processor, rows, accelerator_of(), ARGS)
+        assert encoded == [1]
+        assert not left.exists()
+        assert in_work.exists()
+        shutil.copy(lost, in_work)  # which takes the name when the block ends
     assert entries(cache) == sorted(before)
     for key, states in before.items():
         torch.testing.assert_close(cache.load(key), states)

@@ -3,9 +3,6 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +13,7 @@ from hypothesis import strategies as st
 from mixing_buddy import rendering, stem_store
 from mixing_buddy.chunks import CHUNK_SAMPLES, find_chunks
 from mixing_buddy.errors import MixingBuddyError, RecipeError, SongError
+from mixing_buddy.files import replacing
 from mixing_buddy.loudness import db_to_gain, k_weighted
 from mixing_buddy.recipes import enumerate_recipes, sample_recipes
 from mixing_buddy.rendering import (
@@ -268,21 +266,16 @@ def test_powers_are_measured_once_for_all_processes(song_root, tmp_path, monkeyp
     assert len(measured) == 3
 
 
-def test_what_a_killed_process_left_is_removed(song_root, tmp_path):
+def test_what_a_killed_process_left_is_removed(song_root, tmp_path, killed_while_writing):
     song = find_songs(song_root)[0]
     store = StemStore(tmp_path / "cache")
-    name = store.path(song).name
-    store.path(song).unlink()
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                          capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
-    leftovers = [
-        tmp_path / "cache" / f".{name}-{socket.gethostname()}-{pid}-x.part"
-        for pid in (dead, os.getpid())
-    ]
-    for path in leftovers:
-        path.write_bytes(b"half")
-    store.path(song)
-    assert [path.exists() for path in leftovers] == [False, True]
+    path = store.path(song)
+    path.unlink()
+    with replacing(path) as in_work:
+        left = killed_while_writing(path)
+        assert {*path.parent.glob(".*.part")} == {in_work, left}
+        store.path(song)
+        assert [*path.parent.glob(".*.part")] == [in_work]
 
 
 def test_identity_is_of_content_not_of_place(tmp_path, write_song):

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from mixing_buddy.errors import StudyError
+from mixing_buddy.files import open_to_replace
 from mixing_buddy.study import analysis, judges, plots
 from mixing_buddy.study.material import Study
 from mixing_buddy.study.questions import COMMENT, Questionnaire, read_questionnaire
@@ -68,9 +69,8 @@ def write_report(
         },
     }
     for name, content in contents.items():
-        temporary = out / f".{name}.part"
-        temporary.write_bytes(content)
-        temporary.replace(out / name)
+        with open_to_replace(out / name) as file:
+            file.write(content)
     return figures
 
 

@@ -11,8 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 from tqdm import tqdm
 
 from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.files import remove_leftovers, replacing
 from mixing_buddy.modeling.configuration_mixing_buddy import (
     num_audio_frames,
     receptive_field,
@@ -90,16 +89,8 @@ class FeatureCache:
         """Write the states of a clip, of shape `(num_states, num_frames, hidden_size)`."""
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=self.folder, prefix=f".{socket.gethostname()}-{os.getpid()}-", suffix=".part"
-        )
-        os.close(handle)
-        try:
+        with replacing(path) as temporary:
             save_file({"states": states.detach().cpu().contiguous()}, temporary)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
 
     def load(self, key: str) -> torch.Tensor:
         """Map the states of a clip into memory.
@@ -125,15 +116,7 @@ class FeatureCache:
 
     def remove_leftovers(self) -> None:
         """Remove what processes of this machine that were killed had not finished."""
-        prefix = f".{socket.gethostname()}-"
-        for path in self.folder.glob(f"{prefix}*.part"):
-            try:
-                # Signal 0 only asks whether the process is there.
-                os.kill(int(path.name.removeprefix(prefix).split("-")[0]), 0)
-            except ProcessLookupError:
-                path.unlink(missing_ok=True)
-            except PermissionError:
-                pass
+        remove_leftovers(self.folder.glob("*/.*.part"))
 
 
 class CachedCollator:
