@@ -31,7 +31,7 @@ from mixing_buddy.generated_songs.parts import ACCOMPANIMENT_ROLES, play_accompa
 from mixing_buddy.generated_songs.soundfonts import load_instruments
 from mixing_buddy.generated_songs.voice import draw_singer, sing
 from mixing_buddy.loudness import loudness_lufs
-from mixing_buddy.songs import find_songs
+from mixing_buddy.songs import find_songs, read_source
 from mixing_buddy.stems import STEMS
 
 RATE = 24_000
@@ -76,6 +76,8 @@ def test_layout_is_that_of_musdb18_hq(corpus: Path) -> None:
             assert (info.samplerate, info.channels, info.subtype) == (RATE, 1, "PCM_16")
             assert info.frames == DURATION_S * RATE
         assert not list(song.folder.parent.glob(".*"))
+    source = read_source(corpus)
+    assert (source.name, source.licence) == (corpus.name, "CC0-1.0")
 
 
 @needs_synthesiser

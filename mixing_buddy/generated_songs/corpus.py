@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import soundfile
+import yaml
 from tqdm import tqdm
 
 from mixing_buddy.audio import refusing_sound
+from mixing_buddy.files import write_whole
 from mixing_buddy.generated_songs.balance import DEFAULT_SPREAD_DB
 from mixing_buddy.generated_songs.song import (
     DEFAULT_SAMPLE_RATE,
@@ -132,12 +134,15 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _describe_source(out: Path) -> None:
-    """Write what recipes take from a folder of songs, unless somebody wrote it already."""
+    """Write what recipes take from a folder of songs, unless somebody wrote it already.
+
+    The folder gives the source its name, so that songs of several folders can be learnt from.
+    """
     description = out / "source.yaml"
     if not description.exists():
-        unfinished = out / ".source.yaml.unfinished"
-        unfinished.write_text("name: generated\nlicence: CC0-1.0\n", encoding="utf-8")
-        unfinished.rename(description)
+        name = out.resolve().name.replace("=", "-") or "generated"
+        facts = {"name": name, "licence": "CC0-1.0"}
+        write_whole(description, yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
 
 
 def _is_finished(folder: Path, settings: dict[str, object]) -> bool:
