@@ -7,6 +7,7 @@ pooled posterior at several values of `mixing_buddy.advising.confidence.SHARPNES
 
 Usage:
     python benchmarks/song_confidence.py SONGS/validation [--count 40] [--model FOLDER_OR_ID]
+        [--mode stems]
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ def main() -> None:
     parser.add_argument("songs", type=Path, help="folder of folders of stems")
     parser.add_argument("--count", type=int, default=40, help="songs to take, the first by name")
     parser.add_argument("--model", help="folder or Hub id; nano by default")
+    parser.add_argument(
+        "--mode",
+        choices=("single_mix", "stems"),
+        default="single_mix",
+        help="what is heard: the mix, or the tracks one by one",
+    )
     arguments = parser.parse_args()
     buddy = MixingBuddy.from_pretrained(arguments.model)
     rng = np.random.default_rng(0)
@@ -56,7 +63,9 @@ def main() -> None:
         drawn = [flaws[index] for index in rng.choice(len(flaws), 4, replace=False)]
         for stem, gain_db in [(None, 0.0), *drawn]:
             try:
-                windows = read_windows(folder, faders_db={stem: gain_db} if stem else None)
+                windows = read_windows(
+                    folder, faders_db={stem: gain_db} if stem else None, mode=arguments.mode
+                )
             except MixingBuddyError as error:
                 print(f"left out: {error}")
                 continue

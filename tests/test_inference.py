@@ -55,6 +55,25 @@ def test_a_fader_moves_its_stem_and_nothing_else():
         assert left.audible_stems == right.audible_stems
 
 
+def test_tracks_are_heard_one_by_one_the_anchor_first(tmp_path):
+    stems = load_stems(load_song_folder(EXAMPLE))
+    mixes = read_windows(EXAMPLE)
+    windows = read_windows(EXAMPLE, faders_db={"vocals": -6.0}, mode="stems")
+    for mix, window in zip(mixes, windows, strict=True):
+        assert (mix.mode, window.mode) == ("single_mix", "stems")
+        assert mix.names_heard("drums") == ["mix"]
+        assert window.names_heard("drums")[0] == "drums"
+        assert sorted(window.names_heard("drums")) == sorted(window.audible_stems)
+        start = round(window.start_s * SAMPLE_RATE)
+        for stem, track in window.tracks.items():
+            gain = 10 ** (-6 / 20) if stem == "vocals" else 1.0
+            part = stems[STEMS.index(stem), start : start + len(track)]
+            np.testing.assert_allclose(track, gain * part, atol=1e-5)
+    soundfile.write(tmp_path / "mix.wav", mixes[0].clip, SAMPLE_RATE)
+    with pytest.raises(MixingBuddyError, match="one by one"):
+        read_windows(tmp_path / "mix.wav", mode="stems")
+
+
 def test_every_window_is_asked_with_every_audible_stem_as_anchor(nano):
     song = nano.advise(EXAMPLE)
     asked = {(window.start_s, window.anchor) for window in song.windows}
@@ -99,12 +118,13 @@ def songs(tmp_path, write_song) -> list[Path]:
     ]
 
 
+@pytest.mark.parametrize("mode", ["single_mix", "stems"])
 @pytest.mark.parametrize("words", [None, "The singer drowns. What would you do?"])
-def test_windows_asked_about_together_get_the_answers_of_clips_asked_alone(nano, words):
-    asked = list_questions(read_windows(EXAMPLE, faders_db={"vocals": -6.0}))
+def test_windows_asked_about_together_get_the_answers_of_clips_asked_alone(nano, words, mode):
+    asked = list_questions(read_windows(EXAMPLE, faders_db={"vocals": -6.0}, mode=mode))
     found = nano.ask(asked, question=words, with_ranking=True)
     answers = nano.answer(
-        [[window.clip] for window, _ in asked],
+        [[window.heard[name] for name in window.names_heard(stem)] for window, stem in asked],
         [word_question(window, stem, words) for window, stem in asked],
         silent_stems=[set(STEMS) - set(window.audible_stems) for window, _ in asked],
     )

@@ -186,14 +186,23 @@ class Asker:
         """
         found: list[tuple[WindowAdvice, Ranking | None]] = []
         ranker = Ranker(self.model, self.processor.tokenizer)
-        for windows, places, anchors in group_questions(asked, self.batch_size):
-            heard = [windows[place] for place in places]
+        for windows, which, anchors in group_questions(asked, self.batch_size):
+            heard = [windows[index] for index in which]
+            samples = [window.heard for window in windows]
+            starts = np.cumsum([0, *map(len, samples)]).tolist()
+            places = [
+                [starts[index] + list(samples[index]).index(name) for name in names]
+                for index, names in (
+                    (index, windows[index].names_heard(anchor))
+                    for index, anchor in zip(which, anchors, strict=True)
+                )
+            ]
             texts = [word_question(*pair, question) for pair in zip(heard, anchors, strict=True)]
             silent = [set(STEMS) - set(window.audible_stems) for window in heard]
             rankings: Sequence[Ranking | None] = [None] * len(heard)
             with self._turn:
                 clips = encode_clips(
-                    self.model, self.processor, [window.clip for window in windows]
+                    self.model, self.processor, [list(sample.values()) for sample in samples]
                 )
                 inputs = make_inputs(self.processor, clips, places, texts)
                 answers = self._generate(inputs, silent)
@@ -202,7 +211,7 @@ class Asker:
                         plain = [word_question(*pair) for pair in zip(heard, anchors, strict=True)]
                         inputs = make_inputs(self.processor, clips, places, plain)
                     candidates = [
-                        list_candidates(window.audible_stems, anchor)
+                        list_candidates(window.audible_stems, anchor, mode=window.mode)
                         for window, anchor in zip(heard, anchors, strict=True)
                     ]
                     rankings = ranker.rank(inputs, candidates)

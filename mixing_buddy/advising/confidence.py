@@ -33,10 +33,12 @@ def rank_questions(buddy: MixingBuddy, asked: Sequence[tuple[Window, str]]) -> l
         buddy: the model.
         asked: windows, each with the anchor to ask with.
     """
+    (mode,) = {window.mode for window, _ in asked} or {"single_mix"}
     return buddy.rank(
-        [[window.clip] for window, _ in asked],
+        [[window.heard[name] for name in window.names_heard(stem)] for window, stem in asked],
         [stem for _, stem in asked],
         stems=[window.audible_stems for window, _ in asked],
+        mode=mode,
     )
 
 

@@ -21,6 +21,7 @@ from mixing_buddy.advising.listening import Hearing, SongResult, advise_many, he
 from mixing_buddy.advising.loading import load_model
 from mixing_buddy.advising.ranking import Ranking
 from mixing_buddy.advising.windows import Window, count_windows, iter_windows
+from mixing_buddy.prompts import Mode
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,7 @@ class MixingBuddy(Asker):
         question: str | None = None,
         with_confidence: bool = False,
         measure: bool = False,
+        mode: Mode = "single_mix",
         progress: bool = False,
     ) -> SongAdvice:
         """Advise on a song of any length, in constant memory.
@@ -105,6 +107,7 @@ class MixingBuddy(Asker):
             with_confidence: rank every piece of advice, too, which takes more than twice as long,
                 and say how sure the model is.
             measure: measure the loudness of every stem in every window.
+            mode: what is heard: "single_mix", or "stems" for a folder's tracks one by one.
             progress: show a progress bar.
 
         Returns:
@@ -114,7 +117,7 @@ class MixingBuddy(Asker):
             MixingBuddyError: if the path can't be read, or holds nothing to advise on.
         """
         song = path if isinstance(path, SongFiles) else open_song(path, mapping=mapping)
-        windows = iter_windows(song, faders_db=faders_db, measure=measure)
+        windows = iter_windows(song, faders_db=faders_db, measure=measure, mode=mode)
         bar = tqdm(
             windows,
             desc="Listening",
@@ -189,6 +192,7 @@ class MixingBuddy(Asker):
         anchor: str | None = None,
         faders_db: Mapping[str, float] | None = None,
         question: str | None = None,
+        mode: Mode = "single_mix",
     ) -> Iterator[WindowAdvice]:
         """Yield what is said of each window as soon as its batch has been heard.
 
@@ -200,13 +204,15 @@ class MixingBuddy(Asker):
             anchor: as for `advise`.
             faders_db: as for `advise`.
             question: as for `advise`.
+            mode: as for `advise`.
 
         Raises:
             MixingBuddyError: as `advise`.
         """
         song = path if isinstance(path, SongFiles) else open_song(path)
         hearing = Hearing(str(song.path), anchor=anchor)
-        yield from self._hear(hearing, iter_windows(song, faders_db=faders_db), question)
+        windows = iter_windows(song, faders_db=faders_db, mode=mode)
+        yield from self._hear(hearing, windows, question)
         hearing.finish()
 
     def advise_many(
@@ -218,6 +224,7 @@ class MixingBuddy(Asker):
         question: str | None = None,
         with_confidence: bool = False,
         measure: bool = False,
+        mode: Mode = "single_mix",
     ) -> Iterator[SongResult]:
         """Advise on many songs; windows of several are heard together.
 
@@ -228,6 +235,7 @@ class MixingBuddy(Asker):
             question: as for `advise`, for all songs.
             with_confidence: as for `advise`.
             measure: as for `advise`.
+            mode: as for `advise`, for all songs.
 
         Yields:
             One result for each song, in order; a song that can't be advised on gives an error in
@@ -244,6 +252,7 @@ class MixingBuddy(Asker):
             question=question,
             with_confidence=with_confidence,
             measure=measure,
+            mode=mode,
         )
 
     def compare(

@@ -16,6 +16,7 @@ from mixing_buddy.advising.ranking import Ranking
 from mixing_buddy.advising.windows import Window, iter_windows
 from mixing_buddy.chunks import CHUNK_S
 from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.prompts import Mode
 from mixing_buddy.stems import ADVISED_STEMS
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def advise_many(
     question: str | None = None,
     with_confidence: bool = False,
     measure: bool = False,
+    mode: Mode = "single_mix",
 ) -> Iterator[SongResult]:
     """Advise on many songs, a batch of windows in memory; see `MixingBuddy.advise_many`."""
     waiting: deque[_SongInWork] = deque()
@@ -184,7 +186,7 @@ def advise_many(
         hearing = Hearing(name, anchor=anchor, with_confidence=with_confidence)
         work = _SongInWork(path, hearing)
         waiting.append(work)
-        for window in work.windows(faders_db=faders_db, measure=measure):
+        for window in work.windows(faders_db=faders_db, measure=measure, mode=mode):
             group.append((hearing, window))
             if len(group) == buddy.batch_size:
                 hear(buddy, group, question)

@@ -29,16 +29,21 @@ class EncodedClips:
 
 
 @torch.no_grad()
-def encode_clips(model, processor, clips: Sequence[np.ndarray]) -> EncodedClips:
-    """Encode clips, each of which is a sample of its own.
+def encode_clips(model, processor, samples: Sequence[Sequence[np.ndarray]]) -> EncodedClips:
+    """Encode the clips of samples, one after another.
 
     Args:
         model: a ``MixingBuddyForConditionalGeneration``.
         processor: its processor.
-        clips: mono at 24 kHz, each of shape `(num_samples,)`.
+        samples: for each sample its clips, which keep their level against one another; mono at
+            24 kHz, of shape `(num_samples,)`.
     """
     extractor = processor.feature_extractor
-    scaled = [extractor.common_reference([extractor.as_mono(clip)])[0] for clip in clips]
+    scaled = [
+        clip
+        for clips in samples
+        for clip in extractor.common_reference(list(map(extractor.as_mono, clips)))
+    ]
     features = extractor(scaled, sampling_rate=SAMPLE_RATE, return_tensors="pt").to(model.device)
     values, mask = features["input_values"], features["input_values_mask"]
     lengths = mask.sum(-1).tolist()
@@ -52,14 +57,14 @@ def encode_clips(model, processor, clips: Sequence[np.ndarray]) -> EncodedClips:
 
 
 def make_inputs(
-    processor, clips: EncodedClips, places: Sequence[int], questions: Sequence[str]
+    processor, clips: EncodedClips, places: Sequence[Sequence[int]], questions: Sequence[str]
 ) -> dict[str, Any]:
     """Make model input that ends where the answers start.
 
     Args:
         processor: the model's processor.
         clips: what is heard.
-        places: for each question which of the clips it is about.
+        places: for each question which of the clips it is about, in the order they are heard.
         questions: the questions, as many as places.
 
     Raises:
@@ -69,15 +74,18 @@ def make_inputs(
     if any(mark in question for question in questions):
         raise MixingBuddyError(f"The question holds {mark}, which stands for audio: leave it out.")
     prompts = processor.apply_chat_template(
-        [to_template(1, question) for question in questions],
+        [
+            to_template(len(heard), question)
+            for heard, question in zip(places, questions, strict=True)
+        ],
         tokenize=False,
         add_generation_prompt=True,
     )
     bos = tokenizer.bos_token
     text = tokenizer(
         [
-            prompt.replace(mark, mark * clips.num_tokens[place])
-            for prompt, place in zip(prompts, places, strict=True)
+            _fill(prompt, mark, [clips.num_tokens[place] for place in heard])
+            for prompt, heard in zip(prompts, places, strict=True)
         ],
         # As the processor does: a template that writes the first token needs no second one.
         add_special_tokens=bos is None or not prompts[0].startswith(bos),
@@ -86,5 +94,13 @@ def make_inputs(
         return_tensors="pt",
     )
     device = clips.tensors["encoder_states"].device
-    index = torch.tensor(places, device=device)
+    index = torch.tensor([place for heard in places for place in heard], device=device)
     return {**text.to(device), **clips.tensors, "clip_index": index}
+
+
+def _fill(prompt: str, mark: str, num_tokens: Sequence[int]) -> str:
+    """Widen each mark that stands for a clip to as many as the clip has tokens."""
+    before, *after = prompt.split(mark)
+    return before + "".join(
+        mark * count + text for count, text in zip(num_tokens, after, strict=True)
+    )

@@ -87,12 +87,18 @@ def word_question(window: Window, anchor: str, words: str | None = None) -> str:
     if words:
         # The model is told what it hears in the words that open the descriptions it learnt from.
         clip = clip_words(window.duration_s, window.audible_stems, anchor)
-        return (
-            f"Here is {clip['a_duration']} mix of {clip['stems']}, with the {anchor} as anchor. "
-            f"{words}"
+        mix = (
+            f"mix, track by track ({clip['tracks']})"
+            if window.tracks
+            else f"mix of {clip['stems']}"
         )
+        return f"Here is {clip['a_duration']} {mix}, with the {anchor} as anchor. {words}"
     return prompts.instruction(
-        0, duration_s=window.duration_s, stems=window.audible_stems, anchor=anchor
+        0,
+        duration_s=window.duration_s,
+        stems=window.audible_stems,
+        anchor=anchor,
+        mode=window.mode,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -49,6 +49,13 @@ def advise(
             show_default=False,
         ),
     ] = None,
+    mode: Annotated[
+        Literal["single_mix", "stems"],
+        typer.Option(
+            help="What is heard: the mix, or the tracks of a folder one by one (stems), which is "
+            "right more often and takes longer."
+        ),
+    ] = "single_mix",
     abstain_below: Annotated[
         float,
         typer.Option(
@@ -188,8 +195,8 @@ def advise(
     if batch is not None:
         if mapping or iterate or as_json or any((apply, html, write, labels, gains)):
             raise typer.BadParameter(
-                "--batch goes with --anchor, --fader, --abstain-below and the options of the "
-                "model: the others are for one song.",
+                "--batch goes with --anchor, --fader, --mode, --abstain-below and the options of "
+                "the model: the others are for one song.",
                 param_hint="--batch",
             )
         from mixing_buddy.cli.advise_batch import advise_songs
@@ -201,6 +208,7 @@ def advise(
             "quantization": quantization,
             "anchor": anchor,
             "faders_db": faders_db,
+            "mode": mode,
             "abstain_below": abstain_below,
         }
         advise_songs(path, batch, load, settings)
@@ -221,6 +229,8 @@ def advise(
             f"{path} is one file, in which no stem can be moved: --apply and --iterate need a "
             "folder of stems."
         )
+    if song.is_mix and mode == "stems":
+        raise MixingBuddyError(f"{path} is one file: --mode stems needs a folder of stems.")
     if apply is not None:
         check_free(apply)
     if html is not None:
@@ -249,6 +259,7 @@ def advise(
             faders_db={stem: gain_db for stem, gain_db in gains_db.items() if gain_db},
             with_confidence=True,
             measure=True,
+            mode=mode,
             progress=not as_json,
         )
 

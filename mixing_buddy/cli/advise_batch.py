@@ -19,7 +19,7 @@ def advise_songs(
         folder: holds mixes, or folders of tracks at any depth.
         out: the file.
         load: loads the model, where there is anything to hear.
-        settings: anchor, faders_db and abstain_below, and what names the model.
+        settings: anchor, faders_db, mode and abstain_below, and what names the model.
 
     Raises:
         MixingBuddyError: the folder holds no songs, or the file can't be used.
@@ -44,6 +44,7 @@ def advise_songs(
             faders_db=settings["faders_db"],
             with_confidence=True,
             measure=True,
+            mode=settings["mode"],
         )
         bar = tqdm(
             results, total=len(songs), initial=len(songs) - len(left), desc="Songs", unit="song"
