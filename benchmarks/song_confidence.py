@@ -1,9 +1,9 @@
-"""How well a song's confidence says how often its advice is right, and how sharp it should be.
+"""How often advice on a song is right, and how well its confidence says so.
 
 One stem of each song is moved by four drawn gains out of -9, -4.5, 4.5 and 9 dB on any stem, and
 each song is also heard as it stands. Advice is right where it names the moved stem and the way back
-(or that nothing is off). Candidates for a confidence: the share of answers that agree, and the
-pooled posterior at several values of `mixing_buddy.advising.confidence.SHARPNESS`.
+(or that nothing is off). Two verdicts stand beside one another: what explains the answers best,
+with the share of answers that agree as confidence, and the most probable, with its posterior.
 
 Usage:
     python benchmarks/song_confidence.py SONGS/validation [--count 40] [--model FOLDER_OR_ID]
@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mixing_buddy.advising.confidence import confidence_in, pool_song, rank_questions
+from mixing_buddy.advising.combining import combine
+from mixing_buddy.advising.confidence import confidence_in
 from mixing_buddy.advising.inference import MixingBuddy
 from mixing_buddy.advising.questions import list_questions
+from mixing_buddy.advising.ranking import pool
 from mixing_buddy.advising.windows import read_windows
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.flaws import Direction
 from mixing_buddy.stems import ADVISED_STEMS
-
-SHARPNESSES = (1.0, 1.25, 1.5, 1.75, 2.0, 3.0)
 
 
 def calibration_error(confidences: np.ndarray, rights: np.ndarray, num_bins: int = 10) -> float:
@@ -56,9 +56,8 @@ def main() -> None:
     buddy = MixingBuddy.from_pretrained(arguments.model)
     rng = np.random.default_rng(0)
     flaws = list(product(ADVISED_STEMS, (-9.0, -4.5, 4.5, 9.0)))
-    rights: list[bool] = []
+    verdicts: dict[str, list[tuple[bool, bool, float]]] = {}
     sizes_right: list[bool] = []
-    found: dict[str, list[float]] = {}
     for folder in tqdm(sorted(arguments.songs.iterdir())[: arguments.count]):
         drawn = [flaws[index] for index in rng.choice(len(flaws), 4, replace=False)]
         for stem, gain_db in [(None, 0.0), *drawn]:
@@ -69,30 +68,32 @@ def main() -> None:
             except MixingBuddyError as error:
                 print(f"left out: {error}")
                 continue
-            advice = buddy.advise_windows(windows, with_confidence=True)
-            rankings = rank_questions(buddy, list_questions(windows))
-            back = Direction.RAISE if gain_db < 0 else Direction.LOWER
-            rights.append(
-                (advice.stem, advice.direction)
-                == ((stem, back) if stem else (None, Direction.NONE))
-            )
-            if stem and rights[-1]:
-                sizes_right.append(advice.min_db < abs(gain_db) < advice.max_db)
-            agreement = advice.num_agreeing / len(advice.windows)
-            found.setdefault("answers that agree", []).append(agreement)
-            for sharpness in SHARPNESSES:
-                value = confidence_in(pool_song(rankings, sharpness=sharpness), advice)
-                found.setdefault(f"posterior, sharpness {sharpness:g}", []).append(value or 0.0)
-    right = np.array(rights, dtype=float)
-    print(f"{len(right)} mixes, {right.mean():.1%} right")
-    print(f"of {len(sizes_right)} moved stems found, {np.mean(sizes_right):.1%} by the right size")
-    print("| confidence | mean | calibration error | Brier score |")
-    print("| --- | --- | --- | --- |")
-    for name, values in found.items():
-        value = np.array(values)
-        brier = np.mean((value - right) ** 2)
+            heard = buddy.ask(list_questions(windows), with_ranking=True)
+            answers = [answer for answer, _ in heard]
+            ranking = pool([each for _, each in heard])
+            truth = (None, Direction.NONE)
+            if stem:
+                truth = (stem, Direction.RAISE if gain_db < 0 else Direction.LOWER)
+            explained, probable = combine(answers), combine(answers, ranking=ranking)
+            for name, advice, confidence in (
+                ("answers", explained, explained.num_agreeing / len(answers)),
+                ("posterior", probable, confidence_in(ranking, probable)),
+            ):
+                is_right = (advice.stem, advice.direction) == truth
+                verdicts.setdefault(name, []).append((is_right, stem is None, confidence or 0.0))
+            if stem and (probable.stem, probable.direction) == truth:
+                sizes_right.append(probable.min_db < abs(gain_db) < probable.max_db)
+    num_mixes = len(verdicts["posterior"])
+    print(f"{num_mixes} mixes; of {len(sizes_right)} moved stems found by the posterior, ", end="")
+    print(f"{np.mean(sizes_right):.1%} by the right size")
+    print("| verdict | right, % | balanced mixes | confidence | calibration error | Brier score |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, rows in verdicts.items():
+        right, balanced, confidence = np.array(rows, dtype=float).T
         print(
-            f"| {name} | {value.mean():.3f} | {calibration_error(value, right):.3f} | {brier:.3f} |"
+            f"| {name} | {100 * right.mean():.1f} | {100 * right[balanced == 1].mean():.1f} | "
+            f"{confidence.mean():.3f} | {calibration_error(confidence, right):.3f} | "
+            f"{np.mean((confidence - right) ** 2):.3f} |"
         )
 
 

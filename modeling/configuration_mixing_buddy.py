@@ -103,6 +103,8 @@ class MixingBuddyConfig(PreTrainedConfig):
         level_stems (`list[str]`): stems whose level the auxiliary head predicts.
         level_loss_weight (`float`, defaults to 0.05):
             Weight of the auxiliary level loss, which drives gradient into the projector.
+        trained_modes (`list[str]`, *optional*): modes of the dataset that the answers were learnt
+            from, such as `"single_mix"` and `"stems"`; it says what the model can be asked about.
         initializer_range (`float`, defaults to 0.02): standard deviation of initial weights.
         audio_name_or_path (`str`, *optional*): Hub id or folder that the encoder came from.
         audio_revision (`str`, *optional*): its commit, or a fingerprint of the folder's weights.
@@ -139,6 +141,7 @@ class MixingBuddyConfig(PreTrainedConfig):
     projector_hidden_act: str = "gelu"
     level_stems: list[str] | tuple[str, ...] = ("bass", "drums", "other", "vocals")
     level_loss_weight: float | int = 0.05
+    trained_modes: list[str] | tuple[str, ...] | None = None
     initializer_range: float = 0.02
     audio_name_or_path: str | None = None
     audio_revision: str | None = None

@@ -33,7 +33,7 @@ from mixing_buddy.advising.comparing import SongComparison, compare_songs
 from mixing_buddy.advising.inputs import SongFiles, open_song
 from mixing_buddy.advising.plots import levels_over_time, plot_song_levels
 from mixing_buddy.advising.ranking import Ranking
-from mixing_buddy.advising.windows import Window, read_windows
+from mixing_buddy.advising.windows import Window, iter_windows
 from mixing_buddy.audio import write_audio
 from mixing_buddy.loudness import db_to_gain
 from mixing_buddy.stems import ADVISED_STEMS, STEMS
@@ -119,7 +119,10 @@ def listen(song: Song, anchor: str | None, question: str | None = None) -> Heard
     Raises:
         MixingBuddyError: there is nothing to judge.
     """
-    windows = read_windows(song.path, faders_db=dict(song.faders_db))
+    files = open_song(song.path)
+    windows = list(
+        iter_windows(files, faders_db=dict(song.faders_db), mode=BUDDY.usual_mode(files))
+    )
     return Heard(song, *_run_model(windows, anchor, clean_question(question)))
 
 

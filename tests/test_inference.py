@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from mixing_buddy.advice import Advice
 from mixing_buddy.advising.combining import SongAdvice, combine
 from mixing_buddy.advising.comparing import SongComparison
-from mixing_buddy.advising.confidence import rank_questions
 from mixing_buddy.advising.inference import MixingBuddy
 from mixing_buddy.advising.questions import list_questions, word_question
 from mixing_buddy.advising.windows import read_windows
@@ -123,13 +122,20 @@ def songs(tmp_path, write_song) -> list[Path]:
 def test_windows_asked_about_together_get_the_answers_of_clips_asked_alone(nano, words, mode):
     asked = list_questions(read_windows(EXAMPLE, faders_db={"vocals": -6.0}, mode=mode))
     found = nano.ask(asked, question=words, with_ranking=True)
+    samples = [[window.heard[name] for name in window.names_heard(stem)] for window, stem in asked]
     answers = nano.answer(
-        [[window.heard[name] for name in window.names_heard(stem)] for window, stem in asked],
+        samples,
         [word_question(window, stem, words) for window, stem in asked],
         silent_stems=[set(STEMS) - set(window.audible_stems) for window, _ in asked],
     )
     assert [answer.advice.text for answer, _ in found] == answers
-    for (_, ranking), expected in zip(found, rank_questions(nano, asked), strict=True):
+    rankings = nano.rank(
+        samples,
+        [stem for _, stem in asked],
+        stems=[window.audible_stems for window, _ in asked],
+        mode=mode,
+    )
+    for (_, ranking), expected in zip(found, rankings, strict=True):
         np.testing.assert_allclose(ranking.log_probs, expected.log_probs, atol=1e-3)
 
 

@@ -8,14 +8,13 @@ from typer.testing import CliRunner
 
 from mixing_buddy.advice import Advice
 from mixing_buddy.advising.combining import SongAdvice, WindowAdvice
-from mixing_buddy.advising.confidence import UNSURE_BELOW, pool_song
+from mixing_buddy.advising.confidence import UNSURE_BELOW
 from mixing_buddy.advising.inputs import open_song
 from mixing_buddy.advising.iterating import Outcome, iterate
 from mixing_buddy.advising.page import write_page
-from mixing_buddy.advising.ranking import Candidate, Ranking
 from mixing_buddy.advising.reporting import describe, headline, spans, timeline, to_json
 from mixing_buddy.cli import app
-from mixing_buddy.flaws import Category, Direction
+from mixing_buddy.flaws import Direction
 from mixing_buddy.stems import STEMS
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "rubidium"
@@ -155,16 +154,6 @@ def test_balanced_songs_are_called_balanced():
     assert "balance is right" in headline(balanced)
     disputed = SongAdvice("", direction=Direction.NONE, num_agreeing=0, **fields)
     assert "disagree" in headline(disputed)
-
-
-def test_sharpness_changes_how_sure_but_not_of_what():
-    candidates = (Candidate(Category.LOUD, "bass"), Candidate(Category.NO_ERROR, None))
-    rankings = [Ranking(candidates, [-1.0, -2.0]), Ranking(candidates, [-1.5, -1.0])]
-    plain, sharp = (pool_song(rankings, sharpness=value) for value in (1.0, 3.0))
-    assert plain.best == sharp.best
-    assert sharp.confidence > plain.confidence
-    assert sharp.mass == pytest.approx(plain.mass)
-    assert sum(sharp.posterior) == pytest.approx(1.0)
 
 
 def run(*arguments, song=EXAMPLE):

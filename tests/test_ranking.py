@@ -219,14 +219,34 @@ def test_pool_takes_each_flaw_from_the_rankings_that_have_it():
         (Candidate(Category.LOUD, "drums"), Candidate(Category.NO_ERROR, None)), np.log([0.5, 0.5])
     )
     pooled = pool([*both, only])
-    expected = {
-        "bass": math.sqrt(0.25 * 0.8),
-        "drums": 0.5,
-        None: (0.75 * 0.2 * 0.5) ** (1 / 3),
-    }
+    # Each names one flaw out of the two that there are.
+    expected = {"bass": math.sqrt(0.2 / 0.6 * 0.4 / 0.1) / 2, "drums": 1.0 / 2, None: 1.0}
     total = sum(expected.values())
     for candidate, posterior in zip(pooled.candidates, pooled.posterior, strict=True):
         assert posterior == pytest.approx(expected[candidate.stem] / total)
+
+
+@given(st.lists(st.floats(0.01, 1.0), min_size=13, max_size=13), st.floats(0.05, 0.95))
+def test_pool_of_bayesian_listeners_is_a_bayesian_listener(likelihoods, prior_of_balance):
+    """Listeners who know that their anchor is right are pooled to one who knows of none."""
+    flaws = [each for anchor in ADVISED_STEMS for each in list_candidates(STEMS, anchor)[:-1]]
+    flaws = {(each.stem, each.category): each for each in flaws}
+    balanced = list_candidates(STEMS, "drums")[-1]
+    likelihood = dict(zip(flaws, likelihoods, strict=False))
+
+    def listen(anchor):
+        known = [each for each in flaws.values() if each.stem != anchor]
+        prior = (1.0 - prior_of_balance) / len(known)
+        joint = [prior * likelihood[each.stem, each.category] for each in known]
+        joint.append(prior_of_balance * likelihoods[-1])
+        return Ranking((*known, balanced), np.log(joint) - np.log(sum(joint)))
+
+    pooled, expected = pool([listen(anchor) for anchor in ADVISED_STEMS]), listen(None)
+    posteriors = [
+        {(each.stem, each.category): p for each, p in zip(r.candidates, r.posterior, strict=True)}
+        for r in (pooled, expected)
+    ]
+    assert posteriors[0] == pytest.approx(posteriors[1])
 
 
 @given(st.lists(st.floats(-30.0, 0.0), min_size=9, max_size=9), st.floats(-20.0, 20.0))

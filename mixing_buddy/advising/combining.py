@@ -190,42 +190,24 @@ def combine(
         windows: answers, one at least.
         anchor: a stem that is known to be right, and so never the one to move.
         notes: passed on to the result.
-        ranking: how likely each piece of advice on the song is; the answers say which stem is off
-            and which way, this how far, and all of it where two explanations fit equally well. None
-            where nobody asked.
+        ranking: how likely each piece of advice on the song is, which then decides; None where
+            nobody asked.
         of_song: advice on the song that these windows are a part of, where they are one.
 
     Returns:
-        The advice. Where two explanations fit equally well, the more probable one, or that of the
-        whole song; where neither is known the one that moves a fader less, since moving one needs a
-        reason. ``direction`` is None where no answer was understood.
+        The most probable stem and direction, by the most probable size; without a ranking what
+        explains the answers best. Where two explanations do so equally well, that of the whole
+        song, or the one that moves a fader less, since moving one needs a reason. ``direction`` is
+        None where no answer was understood.
     """
     common = {"windows": tuple(windows), "notes": tuple(notes), "anchor": anchor}
     if all(window.offsets_db() is None for window in windows):
         return SongAdvice(windows[0].advice.text, **common)
     explanations = list(_explanations(windows, anchor))
-    distances_db = [each.distance_db(windows) for each in explanations]
-    least_db = min(distances_db)
-    nearest = [
-        each
-        for each, distance_db in zip(explanations, distances_db, strict=True)
-        if math.isclose(distance_db, least_db, abs_tol=1e-6)
-    ]
-    best = nearest[0]
-    if of_song is not None:
-        move = (of_song.stem, of_song.direction)
-        best = next((each for each in nearest if each.move == move), best)
     if ranking is not None:
-        log_probs = {
-            (candidate.category, candidate.stem): log_prob
-            for candidate, log_prob in zip(ranking.candidates, ranking.log_probs, strict=True)
-        }
-
-        def log_prob(explanation: _Explanation) -> float:
-            return log_probs.get((explanation.category, explanation.stem), -math.inf)
-
-        move = max(nearest, key=log_prob).move
-        best = max((each for each in explanations if each.move == move), key=log_prob)
+        best = _most_probable(explanations, ranking)
+    else:
+        best = _nearest(explanations, windows, of_song)
     flaw = FLAWS[best.category]
     texts = [
         window.advice.text
@@ -242,6 +224,35 @@ def combine(
         num_agreeing=sum(best.fits(window) for window in windows),
         **common,
     )
+
+
+def _nearest(
+    explanations: Sequence[_Explanation], windows: Sequence[WindowAdvice], of_song: Advice | None
+) -> _Explanation:
+    """The explanation that lies closest to the answers."""
+    distances_db = [each.distance_db(windows) for each in explanations]
+    least_db = min(distances_db)
+    nearest = [
+        each
+        for each, distance_db in zip(explanations, distances_db, strict=True)
+        if math.isclose(distance_db, least_db, abs_tol=1e-6)
+    ]
+    move = of_song and (of_song.stem, of_song.direction)
+    return next((each for each in nearest if each.move == move), nearest[0])
+
+
+def _most_probable(explanations: Sequence[_Explanation], ranking: Ranking) -> _Explanation:
+    """The most probable size of the most probable move."""
+    posterior = {
+        (candidate.category, candidate.stem): float(probability)
+        for candidate, probability in zip(ranking.candidates, ranking.posterior, strict=True)
+    }
+    by_move: dict[tuple, dict[_Explanation, float]] = {}
+    for each in explanations:
+        probability = posterior.get((each.category, each.stem), 0.0)
+        by_move.setdefault(each.move, {})[each] = probability
+    sizes = max(by_move.values(), key=lambda of_move: sum(of_move.values()))
+    return max(sizes, key=sizes.__getitem__)
 
 
 def _explanations(windows: Sequence[WindowAdvice], anchor: str | None) -> Iterator[_Explanation]:

@@ -91,7 +91,7 @@ class MixingBuddy(Asker):
         question: str | None = None,
         with_confidence: bool = False,
         measure: bool = False,
-        mode: Mode = "single_mix",
+        mode: Mode | None = None,
         progress: bool = False,
     ) -> SongAdvice:
         """Advise on a song of any length, in constant memory.
@@ -107,7 +107,8 @@ class MixingBuddy(Asker):
             with_confidence: rank every piece of advice, too, which takes more than twice as long,
                 and say how sure the model is.
             measure: measure the loudness of every stem in every window.
-            mode: what is heard: "single_mix", or "stems" for a folder's tracks one by one.
+            mode: what is heard: "single_mix", or "stems" for a folder's tracks one by one; None
+                for the `usual_mode`.
             progress: show a progress bar.
 
         Returns:
@@ -117,6 +118,7 @@ class MixingBuddy(Asker):
             MixingBuddyError: if the path can't be read, or holds nothing to advise on.
         """
         song = path if isinstance(path, SongFiles) else open_song(path, mapping=mapping)
+        mode = mode or self.usual_mode(song)
         windows = iter_windows(song, faders_db=faders_db, measure=measure, mode=mode)
         bar = tqdm(
             windows,
@@ -133,6 +135,11 @@ class MixingBuddy(Asker):
             with_confidence=with_confidence,
         )
         return replace(advice, notes=(*song.notes, *advice.notes))
+
+    def usual_mode(self, song: SongFiles) -> Mode:
+        """What is best heard of a song: its tracks where there are any and the model knows how."""
+        can_hear_stems = "stems" in (getattr(self.model.config, "trained_modes", None) or ())
+        return "stems" if can_hear_stems and not song.is_mix else "single_mix"
 
     def advise_windows(
         self,
@@ -192,7 +199,7 @@ class MixingBuddy(Asker):
         anchor: str | None = None,
         faders_db: Mapping[str, float] | None = None,
         question: str | None = None,
-        mode: Mode = "single_mix",
+        mode: Mode | None = None,
     ) -> Iterator[WindowAdvice]:
         """Yield what is said of each window as soon as its batch has been heard.
 
@@ -211,7 +218,7 @@ class MixingBuddy(Asker):
         """
         song = path if isinstance(path, SongFiles) else open_song(path)
         hearing = Hearing(str(song.path), anchor=anchor)
-        windows = iter_windows(song, faders_db=faders_db, mode=mode)
+        windows = iter_windows(song, faders_db=faders_db, mode=mode or self.usual_mode(song))
         yield from self._hear(hearing, windows, question)
         hearing.finish()
 
@@ -224,7 +231,7 @@ class MixingBuddy(Asker):
         question: str | None = None,
         with_confidence: bool = False,
         measure: bool = False,
-        mode: Mode = "single_mix",
+        mode: Mode | None = None,
     ) -> Iterator[SongResult]:
         """Advise on many songs; windows of several are heard together.
 
@@ -286,7 +293,12 @@ class MixingBuddy(Asker):
         return InferredComparison(
             *(
                 self.advise(
-                    song, anchor=anchor, with_confidence=True, measure=True, progress=progress
+                    song,
+                    anchor=anchor,
+                    with_confidence=True,
+                    measure=True,
+                    mode="single_mix",  # Alike, though one of them has tracks.
+                    progress=progress,
                 )
                 for song in songs
             )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mixing_buddy.advising.combining import SongAdvice, WindowAdvice, WindowLevels, combine
-from mixing_buddy.advising.confidence import confidence_in, pool_song
+from mixing_buddy.advising.confidence import confidence_in
 from mixing_buddy.advising.inputs import SongFiles, open_song
 from mixing_buddy.advising.questions import list_notes, list_questions
-from mixing_buddy.advising.ranking import Ranking
+from mixing_buddy.advising.ranking import Ranking, pool
 from mixing_buddy.advising.windows import Window, iter_windows
 from mixing_buddy.chunks import CHUNK_S
 from mixing_buddy.errors import MixingBuddyError
@@ -79,7 +79,7 @@ class Hearing:
     @property
     def ranking(self) -> Ranking | None:
         """How likely each piece of advice on the song is; None without confidence or answers."""
-        return pool_song(self._rankings) if self._rankings else None
+        return pool(self._rankings) if self._rankings else None
 
     def finish(self) -> SongAdvice:
         """Combine the answers.
@@ -143,11 +143,11 @@ class _SongInWork:
         self.error: MixingBuddyError | None = None
         self.is_read = False
 
-    def windows(self, **options) -> Iterator[Window]:
+    def windows(self, choose_mode: Callable[[SongFiles], Mode], **options: Any) -> Iterator[Window]:
         """Open and decode the song; what goes wrong with it ends it, and nothing else."""
         try:
             self.song = self.song or open_song(self.path)
-            yield from iter_windows(self.song, **options)
+            yield from iter_windows(self.song, mode=choose_mode(self.song), **options)
         except MixingBuddyError as error:
             self.error = error
         except OSError as error:
@@ -176,9 +176,13 @@ def advise_many(
     question: str | None = None,
     with_confidence: bool = False,
     measure: bool = False,
-    mode: Mode = "single_mix",
+    mode: Mode | None = None,
 ) -> Iterator[SongResult]:
     """Advise on many songs, a batch of windows in memory; see `MixingBuddy.advise_many`."""
+
+    def choose_mode(song: SongFiles) -> Mode:
+        return mode or buddy.usual_mode(song)
+
     waiting: deque[_SongInWork] = deque()
     group: list[tuple[Hearing, Window]] = []
     for path in songs:
@@ -186,7 +190,7 @@ def advise_many(
         hearing = Hearing(name, anchor=anchor, with_confidence=with_confidence)
         work = _SongInWork(path, hearing)
         waiting.append(work)
-        for window in work.windows(faders_db=faders_db, measure=measure, mode=mode):
+        for window in work.windows(choose_mode, faders_db=faders_db, measure=measure):
             group.append((hearing, window))
             if len(group) == buddy.batch_size:
                 hear(buddy, group, question)

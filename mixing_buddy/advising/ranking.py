@@ -106,10 +106,15 @@ class Ranking:
         return float(np.exp(logsumexp(self.log_probs)))
 
     @property
+    def balanced_index(self) -> int:
+        """Where "balanced" stands among the candidates."""
+        (index,) = (i for i, each in enumerate(self.candidates) if each.is_balanced)
+        return index
+
+    @property
     def balanced_probability(self) -> float:
         """Posterior of "balanced"."""
-        (index,) = (i for i, each in enumerate(self.candidates) if each.is_balanced)
-        return float(self.posterior[index])
+        return float(self.posterior[self.balanced_index])
 
     def favour_balanced(self, log_odds: float) -> Ranking:
         """Correct the prior: make "balanced" more likely, or less.
@@ -234,13 +239,16 @@ def list_candidates(
 
 
 def pool(rankings: Sequence[Ranking]) -> Ranking:
-    """Pool what a model thinks of one sample when asked with different anchors.
+    """Pool what a model thinks of one sample, or of one song, when asked with different anchors.
 
-    A stem cannot be found off where it is the anchor. So a candidate's log-probability is the mean
-    over the rankings that have it: the logarithmic opinion pool.
+    A stem cannot be found off where it is the anchor: each ranking holds on condition that its
+    anchor is right. What such a condition leaves alone is how much likelier the sound is with a
+    flaw than without: its odds against "balanced", but for the prior, which each ranking shares out
+    among the flaws that it has. So a flaw's log-odds are the mean over the rankings that have it,
+    with the prior shared out among all flaws.
 
     Args:
-        rankings: one for each anchor.
+        rankings: one for each anchor, or for each window of a song and anchor.
 
     Returns:
         A ranking of all candidates that occur, "balanced" last.
@@ -248,14 +256,19 @@ def pool(rankings: Sequence[Ranking]) -> Ranking:
     seen: dict[tuple, list[float]] = {}
     texts: dict[tuple, Candidate] = {}
     for ranking in rankings:
-        normalised = ranking.log_probs - logsumexp(ranking.log_probs)
-        for candidate, log_prob in zip(ranking.candidates, normalised, strict=True):
+        log_odds = ranking.log_probs - ranking.log_probs[ranking.balanced_index]
+        num_flaws = len(ranking.candidates) - 1
+        log_odds += [
+            0.0 if each.is_balanced else math.log(num_flaws) for each in ranking.candidates
+        ]
+        for candidate, value in zip(ranking.candidates, log_odds, strict=True):
             key = (candidate.stem, candidate.category)
-            seen.setdefault(key, []).append(float(log_prob))
+            seen.setdefault(key, []).append(float(value))
             texts.setdefault(key, candidate)
     order = sorted(seen, key=lambda key: (key[0] is None, ADVISED_STEMS.index(key[0] or "bass")))
     mass = np.mean([math.log(ranking.mass) for ranking in rankings])
     log_probs = np.array([np.mean(seen[key]) for key in order])
+    log_probs[:-1] -= math.log(max(len(order) - 1, 1))
     log_probs += mass - logsumexp(log_probs)
     return Ranking(tuple(texts[key] for key in order), log_probs)
 

@@ -50,12 +50,12 @@ def advise(
         ),
     ] = None,
     mode: Annotated[
-        Literal["single_mix", "stems"],
+        Literal["auto", "single_mix", "stems"],
         typer.Option(
             help="What is heard: the mix, or the tracks of a folder one by one (stems), which is "
-            "right more often and takes longer."
+            "right more often. auto: the tracks, where there are any and the model was trained so."
         ),
-    ] = "single_mix",
+    ] = "auto",
     abstain_below: Annotated[
         float,
         typer.Option(
@@ -248,6 +248,9 @@ def advise(
             err=True,
         )
     buddy = load()
+    heard_as = buddy.usual_mode(song) if mode == "auto" else mode
+    if heard_as == "stems" and not as_json:
+        typer.echo("Listening to the tracks one by one.", err=True)
 
     from mixing_buddy.advising.applying import add_gains, advised_change_db
     from mixing_buddy.advising.reporting import is_abstained, to_json
@@ -259,7 +262,7 @@ def advise(
             faders_db={stem: gain_db for stem, gain_db in gains_db.items() if gain_db},
             with_confidence=True,
             measure=True,
-            mode=mode,
+            mode=heard_as,
             progress=not as_json,
         )
 
@@ -313,6 +316,7 @@ def advise(
             iteration=iteration and iteration.to_dict(),
             applied=export and export.to_dict(),
             project=written,
+            mode=heard_as,
         )
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
     else:

@@ -38,13 +38,14 @@ def advise_songs(
 
         from mixing_buddy.advising.reporting import to_json
 
+        mode = None if settings["mode"] == "auto" else settings["mode"]
         results = buddy.advise_many(
             left,
             anchor=settings["anchor"],
             faders_db=settings["faders_db"],
             with_confidence=True,
             measure=True,
-            mode=settings["mode"],
+            mode=mode,
         )
         bar = tqdm(
             results, total=len(songs), initial=len(songs) - len(left), desc="Songs", unit="song"
@@ -60,6 +61,7 @@ def advise_songs(
                 result.advice,
                 faders_db=settings["faders_db"],
                 abstain_below=settings["abstain_below"],
+                mode=mode or buddy.usual_mode(result.song),
             )
             file.add(result.path, told)
     typer.echo(f"Advice on {len(songs) - failed} of {len(songs)} songs written to {out}.")

@@ -146,6 +146,7 @@ class Service:
             iteration=None,
             applied=None,
             project=None,
+            mode=self._buddy.usual_mode(song),
         )
 
 

@@ -244,6 +244,7 @@ def build_trainer(
             *_stopping_callbacks(validation),
         ],
     )
+    model.config.trained_modes = list(data_args.dataset_config)
     keep_trainables_in_float32(trainer.model)
     prepare_to_compile(trainer.model, training_args)
     if data_args.feature_cache is not None:
