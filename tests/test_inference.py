@@ -13,6 +13,7 @@ from mixing_buddy.advice import Advice
 from mixing_buddy.advising.combining import SongAdvice, combine
 from mixing_buddy.advising.comparing import SongComparison
 from mixing_buddy.advising.inference import MixingBuddy
+from mixing_buddy.advising.inputs import open_song
 from mixing_buddy.advising.questions import list_questions, word_question
 from mixing_buddy.advising.windows import read_windows
 from mixing_buddy.cli import app
@@ -139,7 +140,8 @@ def test_windows_asked_about_together_get_the_answers_of_clips_asked_alone(nano,
         np.testing.assert_allclose(ranking.log_probs, expected.log_probs, atol=1e-3)
 
 
-def test_each_window_is_encoded_once(nano, monkeypatch):
+@pytest.mark.parametrize("mode", ["single_mix", "stems"])
+def test_each_clip_is_encoded_once(nano, monkeypatch, mode):
     counts = []
     encode = nano.model.model.encode
 
@@ -149,8 +151,22 @@ def test_each_window_is_encoded_once(nano, monkeypatch):
 
     monkeypatch.setattr(nano.model.model, "encode", counted)
     monkeypatch.setattr(nano, "batch_size", 4)
-    asked = len(nano.advise(EXAMPLE, with_confidence=True).windows)
-    assert sum(counts) == len(read_windows(EXAMPLE)) < asked
+    num_asked = len(nano.advise(EXAMPLE, with_confidence=True, mode=mode).windows)
+    windows = read_windows(EXAMPLE, mode=mode)
+    num_clips = sum(len(window.heard) for window in windows)
+    assert sum(counts) == num_clips
+    assert len(windows) < num_asked
+
+
+def test_tracks_are_heard_where_the_model_knows_them(nano, tmp_path, monkeypatch):
+    (tmp_path / "mix.flac").write_bytes((EXAMPLE / "drums.flac").read_bytes())
+    tracks, mix = open_song(EXAMPLE), open_song(tmp_path / "mix.flac")
+    assert (nano.usual_mode(tracks), nano.usual_mode(mix)) == ("stems", "single_mix")
+    assert nano.advise(EXAMPLE) == nano.advise(EXAMPLE, mode="stems")
+    assert nano.advise(EXAMPLE) != nano.advise(EXAMPLE, mode="single_mix")
+    monkeypatch.setattr(nano.model.config, "trained_modes", ["single_mix"])
+    assert nano.usual_mode(tracks) == "single_mix"
+    assert nano.advise(EXAMPLE) == nano.advise(EXAMPLE, mode="single_mix")
 
 
 def test_a_question_may_not_hold_the_mark_of_a_clip(nano):
@@ -209,7 +225,9 @@ def test_compare_and_apply_undo_a_flaw(nano, songs, tmp_path):
     assert isinstance(compared, SongComparison)
     assert compared.changes_db["vocals"] == pytest.approx(4.5, abs=0.05)
     inferred = nano.compare(songs[0] / "bass.wav", songs[0])
-    assert inferred.reference == nano.advise(songs[0], with_confidence=True, measure=True)
+    # Tracks are heard as the mix that they are compared with is.
+    expected = nano.advise(songs[0], with_confidence=True, measure=True, mode="single_mix")
+    assert inferred.reference == expected
 
 
 def test_half_precision_on_the_device_that_was_named():
