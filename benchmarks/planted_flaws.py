@@ -47,7 +47,8 @@ def main() -> None:
     print(f"{'moved':>16}  {'answers right':>13}  {'whole song':24} right")
     total_right = total_asked = 0
     for stem, gain_db, direction in cases:
-        song = buddy.advise(arguments.song, faders_db={stem: gain_db} if stem else None)
+        faders_db = {stem: gain_db} if stem else None
+        song = buddy.advise(arguments.song, faders_db=faders_db, with_confidence=True)
         right, asked = count_right(song, stem, direction)
         total_right, total_asked = total_right + right, total_asked + asked
         moved = f"{stem} {gain_db:+g} dB" if stem else "nothing"

@@ -62,7 +62,9 @@ def _ask_song(buddy, folder: Path, gain_db: float) -> Iterator[dict]:
     for stem, moved_db, direction in cases:
         line = {"song": folder.name, "moved": stem and f"{stem} {moved_db:+g} dB"}
         try:
-            song = buddy.advise(folder, faders_db={stem: moved_db} if stem else None)
+            song = buddy.advise(
+                folder, faders_db={stem: moved_db} if stem else None, mode="single_mix"
+            )
         except MixingBuddyError as error:
             # Nothing to judge in it: a mix that doesn't count, and why.
             nothing = dict.fromkeys(("question", "window", "song"), (0, 0))

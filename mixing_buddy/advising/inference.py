@@ -104,8 +104,9 @@ class MixingBuddy(Asker):
             mapping: corrections of which file is which stem, as for `open_song`.
             question: what the user asks or says of the song, in their own words; by default the
                 plain question what to change.
-            with_confidence: rank every piece of advice, too, which takes more than twice as long,
-                and say how sure the model is.
+            with_confidence: rank every piece of advice, too, which takes more than twice as long;
+                the advice is then the most probable, which is right more often, and says how sure
+                the model is.
             measure: measure the loudness of every stem in every window.
             mode: what is heard: "single_mix", or "stems" for a folder's tracks one by one; None
                 for the `usual_mode`.
