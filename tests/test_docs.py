@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -145,7 +146,7 @@ def test_python_in_code_blocks_compiles_and_imports_what_is_there(page):
     for _, language, code in _FENCE.findall(_read(page)):
         if language != "python":
             continue
-        for node in ast.walk(ast.parse(code)):
+        for node in ast.walk(ast.parse(textwrap.dedent(code))):
             if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "mixing_buddy":
                 module = importlib.import_module(node.module)
                 assert [each.name for each in node.names if not hasattr(module, each.name)] == []
