@@ -82,7 +82,8 @@ def wav(duration_s: float = 3.0, *, channels: int = 1, sample_rate: int = 8000) 
 def advised(buddy: MixingBuddy, path: Path, **options) -> dict:
     song = open_song(path)
     advice = buddy.advise(song, with_confidence=True, measure=True, **options)
-    told = to_json(song, advice, iteration=None, applied=None, project=None)
+    absent = dict.fromkeys(("iteration", "applied", "project"))
+    told = to_json(song, advice, mode=buddy.usual_mode(song), **absent)
     return json.loads(json.dumps(told))
 
 
@@ -233,6 +234,8 @@ def test_health_waits_for_the_model_and_requests_for_a_place(nano, temporary):
         assert (told["ready"], told["model"], told["device"]) == (True, "nano", "cpu")
 
         class Waiting:
+            usual_mode = nano.usual_mode
+
             def advise(self, song, **options):
                 assert listening.wait(60)
                 return nano.advise(song, **options)

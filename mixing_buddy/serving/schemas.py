@@ -120,6 +120,9 @@ class AdviceReply(Verdict):
     iteration: None = Field(description="Always null here.")
     applied: None = Field(description="Always null here.")
     project: None = Field(description="Always null here.")
+    mode: Literal["single_mix", "stems"] = Field(
+        description="What was heard: the mix, or the tracks one by one."
+    )
 
 
 class Health(_Reply):
