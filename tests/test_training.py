@@ -356,6 +356,8 @@ def test_the_script_trains_validates_and_resumes_after_sigkill_with_the_same_los
     run = tmp_path / "run"
     assert (run / "model.safetensors").is_file()
     assert (run / "modeling_mixing_buddy.py").is_file()
+    modes = json.loads((run / "config.json").read_text())["trained_modes"]
+    assert sorted(modes) == ["differential", "single_mix", "stems"]
     straight = losses_of(run)
     assert len(straight) == 10
     scored = [entry for entry in history_of(run) if "eval_joint" in entry]

@@ -189,13 +189,11 @@ class Asker:
         for windows, which, anchors in group_questions(asked, self.batch_size):
             heard = [windows[index] for index in which]
             samples = [window.heard for window in windows]
-            starts = np.cumsum([0, *map(len, samples)]).tolist()
+            clips_heard = [(index, name) for index, each in enumerate(samples) for name in each]
+            number = {clip: place for place, clip in enumerate(clips_heard)}
             places = [
-                [starts[index] + list(samples[index]).index(name) for name in names]
-                for index, names in (
-                    (index, windows[index].names_heard(anchor))
-                    for index, anchor in zip(which, anchors, strict=True)
-                )
+                [number[index, name] for name in windows[index].names_heard(anchor)]
+                for index, anchor in zip(which, anchors, strict=True)
             ]
             texts = [word_question(*pair, question) for pair in zip(heard, anchors, strict=True)]
             silent = [set(STEMS) - set(window.audible_stems) for window in heard]

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mixing_buddy.advice import Advice
 from mixing_buddy.advising.ranking import Ranking
 from mixing_buddy.flaws import Direction
-
-if TYPE_CHECKING:
-    pass
 
 #: Advice less likely than this is more likely wrong than right, and is told as a guess.
 UNSURE_BELOW = 0.5
