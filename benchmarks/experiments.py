@@ -4,6 +4,7 @@
 python benchmarks/experiments.py list
 python benchmarks/experiments.py run level-features --songs songs --datasets datasets
 python benchmarks/experiments.py run dpo unseen --songs songs --datasets datasets --model runs/nano
+python benchmarks/experiments.py run tokens/t13 --songs songs --datasets datasets --start runs/hear
 python benchmarks/experiments.py table
 ```
 
@@ -11,6 +12,7 @@ python benchmarks/experiments.py table
 What is run stands in `experiments.yaml`. A step that is done is not done again, unless its command,
 its configuration or what it starts from has changed; training that was broken off goes on from its
 newest checkpoint, asking where it stopped. `--dry-run` prints the commands and what they may take.
+`table` leaves alone what stands in the document of an experiment that nothing was run of here.
 """
 
 from __future__ import annotations
@@ -40,10 +42,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run experiments."""
-    from experimenting.plan import read_costs, read_plan
+    from experimenting.plan import choose, read_costs, read_plan
     from experimenting.running import estimate_s, list_jobs, run_jobs
-
-    from mixing_buddy.errors import MixingBuddyError
 
     plan = read_plan(budget=arguments.budget, limit=arguments.limit, seeds=arguments.seeds)
     roots = {
@@ -53,13 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
     }
     out, costs = arguments.out.resolve(), read_costs()
     settings = {"budget": arguments.budget, "limit": arguments.limit}
-    names = list(plan) if arguments.ids == ["all"] else arguments.ids
-    if unknown := [name for name in names if name not in plan]:
-        raise MixingBuddyError(f"There is no {', '.join(unknown)}: choose from {', '.join(plan)}.")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    for name in names:
-        jobs = list_jobs(plan[name], out, roots)
-        print(f"{name}: {plan[name].question}")
+    for experiment in choose(plan, arguments.ids):
+        jobs = list_jobs(experiment, out, roots)
+        print(f"{experiment.name}: {experiment.question}")
         if arguments.dry_run:
             unfinished = [job for job in jobs if not job.is_done]
             for job in jobs:
@@ -72,10 +69,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def table(arguments: argparse.Namespace) -> None:
-    """Write all tables."""
+    """Write tables."""
     from experimenting.tables import write_tables
 
-    known = write_tables(arguments.out, arguments.docs)
+    known = write_tables(arguments.out, arguments.docs, only=arguments.ids)
     print(f"{arguments.docs}: tables of {', '.join(known) or 'nothing yet'}")
 
 
@@ -121,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(function=show_list)
 
     one = commands.add_parser("run", help="run experiments, or go on with them")
-    one.add_argument("ids", nargs="+", metavar="ID", help="which; all for all of them")
+    one.add_argument(
+        "ids", nargs="+", metavar="ID", help="which; all for all of them; ID/ARM for one arm"
+    )
     one.add_argument("--songs", required=True, help="folder of the song folders")
     one.add_argument("--datasets", required=True, help="folder of the datasets")
     one.add_argument(
@@ -136,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(function=run)
 
     one = commands.add_parser("table", help="write what was found into docs/experiments.md")
+    one.add_argument("ids", nargs="*", metavar="ID", help="which; all that were run by default")
     one.add_argument("--out", type=Path, default=here / "runs/experiments", help="folder of runs")
     one.add_argument("--docs", type=Path, default=here / "docs/experiments.md", help="document")
     one.set_defaults(function=table)

@@ -23,7 +23,7 @@ from experimenting.making import (  # noqa: E402
     make_start,
     read_fields,
 )
-from experimenting.plan import Arm, Experiment, Step, read_costs, read_plan  # noqa: E402
+from experimenting.plan import Arm, Experiment, Step, choose, read_costs, read_plan  # noqa: E402
 from experimenting.running import estimate_s, list_jobs, run_jobs  # noqa: E402
 
 from mixing_buddy import MixingBuddy  # noqa: E402
@@ -281,6 +281,19 @@ def test_the_estimate_goes_by_what_was_measured(tmp_path):
     assert estimate_s(jobs, tmp_path, {"start": 50.0}) == 6.0
 
 
+def test_one_arm_can_be_run_alone():
+    (chosen,) = choose(PLAN, ["tokens/t13"])
+    assert [arm.name for arm in chosen.arms] == ["t13"]
+    assert chosen.baseline == "t25"
+    jobs = list_jobs(chosen, Path("out"), ROOTS, fingerprint=lambda model: "weights")
+    assert jobs
+    assert all(job.place.startswith("tokens/t13/") for job in jobs)
+    assert choose(PLAN, ["all"]) == list(PLAN.values())
+    for word, message in (("tokens/t14", "has no arm t14"), ("token", "There is no token:")):
+        with pytest.raises(MixingBuddyError, match=message):
+            choose(PLAN, [word])
+
+
 # --- tables --------------------------------------------------------------------------------------
 
 
@@ -338,6 +351,21 @@ def test_nothing_run_says_so_with_the_command(small):
     assert text.endswith("The end.\n")
     tables.write_tables(out, docs, plan)
     assert docs.read_text() == text
+
+
+def test_what_was_run_elsewhere_stays_unless_it_is_asked_for_by_name(small):
+    plan, docs, out = small
+    _store(plan, out, "old", 0, [5] * 8)
+    tables.write_tables(out, docs, plan)
+    text = docs.read_text()
+    assert "| the old |" in text
+    here = out.with_name("another machine")
+    assert tables.write_tables(here, docs, plan) == []
+    assert docs.read_text() == text
+    assert tables.write_tables(here, docs, plan, only=["small"]) == []
+    assert "Not run yet" in docs.read_text()
+    with pytest.raises(MixingBuddyError, match="There is no large: choose from small"):
+        tables.write_tables(here, docs, plan, only=["large"])
 
 
 def test_a_table_of_two_seeds_has_means_ranges_paired_differences_and_the_ceiling(small):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,32 @@ def read_plan(
         name: _Reader(name, entry, content["experiments"], shared, budget, limit, seeds).read()
         for name, entry in content["experiments"].items()
     }
+
+
+def choose(plan: Mapping[str, Experiment], ids: Sequence[str]) -> list[Experiment]:
+    """Find experiments by their ids.
+
+    Args:
+        plan: what `read_plan` returned.
+        ids: "all", names of experiments, or `EXPERIMENT/ARM` for one with that arm alone.
+
+    Raises:
+        MixingBuddyError: there is no experiment or no arm of a name.
+    """
+    chosen = []
+    for word in plan if list(ids) == ["all"] else ids:
+        name, _, arm_name = word.partition("/")
+        if name not in plan:
+            raise MixingBuddyError(f"There is no {name}: choose from {', '.join(plan)}.")
+        experiment = plan[name]
+        if arm_name:
+            arms = tuple(arm for arm in experiment.arms if arm.name == arm_name)
+            if not arms:
+                known = ", ".join(arm.name for arm in experiment.arms)
+                raise MixingBuddyError(f"{name} has no arm {arm_name}: choose from {known}.")
+            experiment = replace(experiment, arms=arms)
+        chosen.append(experiment)
+    return chosen
 
 
 def read_costs(path: Path = PLAN) -> dict[str, float]:

@@ -48,32 +48,47 @@ class Found:
         return [each.value(measure) for each in self.answers]
 
 
-def write_tables(out: Path, docs: Path, plan_path: Path = PLAN) -> list[str]:
-    """Put the tables of all experiments between their markers in a document.
+def write_tables(
+    out: Path, docs: Path, plan_path: Path = PLAN, only: Sequence[str] = ()
+) -> list[str]:
+    """Put the tables of experiments between their markers in a document.
+
+    Experiments are run on more than one machine: what stands in the document of one that nothing
+    was run of here is left as it is, unless that experiment is asked for by its name.
 
     Args:
         out: folder of all runs.
         docs: the document; it has a line `<!-- table: ID -->` and a line `<!-- end: ID -->` for
             each experiment.
         plan_path: the YAML file.
+        only: ids of the experiments to write; by default all.
 
     Returns:
-        Ids of the experiments of which something was run.
+        Ids of the experiments of which something was run, among those to write.
 
     Raises:
-        MixingBuddyError: the document lacks an experiment's markers.
+        MixingBuddyError: the document lacks an experiment's markers, or there is no experiment of
+            a name.
     """
+    plan = read_plan(plan_path)
+    if unknown := [name for name in only if name not in plan]:
+        raise MixingBuddyError(f"There is no {', '.join(unknown)}: choose from {', '.join(plan)}.")
     text = docs.read_text(encoding="utf-8")
     known = []
-    for experiment in read_plan(plan_path).values():
-        section, was_run = make_section(experiment, out, plan_path)
+    for experiment in plan.values():
         start, end = f"<!-- table: {experiment.name} -->", f"<!-- end: {experiment.name} -->"
-        pattern = re.compile(f"{re.escape(start)}\n.*?{re.escape(end)}", re.DOTALL)
-        if not pattern.search(text):
+        pattern = re.compile(f"{re.escape(start)}\n(.*?){re.escape(end)}", re.DOTALL)
+        place = pattern.search(text)
+        if not place:
             raise MixingBuddyError(
                 f"{docs} has no place for {experiment.name}: write {start} and {end} on lines of "
                 "their own."
             )
+        if only and experiment.name not in only:
+            continue
+        section, was_run = make_section(experiment, out, plan_path)
+        if not was_run and not only and place[1].strip():
+            continue
         text = pattern.sub(lambda _, s=section, a=start, b=end: f"{a}\n{s}\n{b}", text)
         known += [experiment.name] * was_run
     docs.write_text(text, encoding="utf-8")
