@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mixing_buddy.chunks import CHUNK_SAMPLES
 from mixing_buddy.errors import RecipeError, SongError
@@ -22,7 +23,7 @@ from mixing_buddy.labels import decode_labels
 from mixing_buddy.loudness import db_to_gain, k_weighted
 from mixing_buddy.schema import Recipe
 from mixing_buddy.songs import SAMPLE_RATE, Source, find_song, read_source
-from mixing_buddy.stem_store import StemStore
+from mixing_buddy.stem_store import StemDtype, StemStore
 from mixing_buddy.stems import STEMS
 
 #: Length in samples of the blocks that `stem_powers` averages over; a divisor of what one audio
@@ -147,15 +148,17 @@ class RenderTransform:
     Args:
         sources: root folder of each source that the rows name.
         cache_dir: see `StemStore`.
+        stem_dtype: see `StemStore`; what is rendered is float32 all the same.
     """
 
     def __init__(
         self,
         sources: Mapping[str, str | os.PathLike[str]],
         cache_dir: str | os.PathLike[str] | None = None,
+        stem_dtype: StemDtype = "float32",
     ) -> None:
         self.sources = {name: Path(root) for name, root in sources.items()}
-        self.store = StemStore(cache_dir)
+        self.store = StemStore(cache_dir, stem_dtype)
         self._read: dict[str, Source] = {}
         self._paths: dict[tuple[str, str, str], Path] = {}
         self._open: OrderedDict[Path, np.ndarray] = OrderedDict()
@@ -214,7 +217,7 @@ class RenderTransform:
             return self.chunk_stems(*parts[0].chunk)
         stems = np.empty((len(STEMS), CHUNK_SAMPLES), dtype=np.float32)
         for index, part in enumerate(parts):
-            samples = self.chunk_stems(*part.chunk)[index]
+            samples = _as_float32(self._kept_stems(*part.chunk)[index])
             np.multiply(samples, np.float32(db_to_gain(part.gain_db)), out=stems[index])
         return stems
 
@@ -260,6 +263,12 @@ class RenderTransform:
             SongError: the song is missing or broken.
             RecipeError: the source is unknown, or the song ends before the chunk does.
         """
+        return _as_float32(self._kept_stems(source, split, song, start_s, duration_s))
+
+    def _kept_stems(
+        self, source: str, split: str, song: str, start_s: float, duration_s: float
+    ) -> np.ndarray:
+        """Return the stems of a chunk as the store keeps them."""
         stems = self._stems(source, split, song)
         try:
             return cut_chunk(stems, start_s, duration_s)
@@ -301,6 +310,14 @@ class RenderTransform:
                 self._open.popitem(last=False)
         self._open.move_to_end(path)
         return self._open[path]
+
+
+def _as_float32(samples: np.ndarray) -> np.ndarray:
+    """Widen samples; PyTorch does so 20 times as fast as NumPy."""
+    if samples.dtype == np.float32:
+        return samples
+    # PyTorch warns of memory that can't be written to, such as a file's.
+    return torch.from_numpy(np.array(samples)).float().numpy()
 
 
 def parse_sources(sources: Sequence[str]) -> dict[str, Path]:

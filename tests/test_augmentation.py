@@ -276,9 +276,11 @@ def test_rows_to_validate_on_are_never_augmented(rows, levelled_songs, tmp_path)
         dataset=[str(tmp_path / "dataset")],
         songs=[str(levelled_songs)],
         dataset_config=["differential"],
+        stem_dtype="float16",
     )
     transforms = [
         load_rows(args, "train", **options).format["format_kwargs"]["transform"]
         for options in ({"augmentation": EVERYTHING}, {})
     ]
     assert [type(each) for each in transforms] == [AugmentingTransform, RenderTransform]
+    assert [each.store.dtype for each in transforms] == ["float16", "float16"]

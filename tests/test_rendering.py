@@ -235,6 +235,27 @@ def test_stems_are_decoded_once(song_root, monkeypatch, tmp_path):
     assert left - {".lock"} == {".npy"}
 
 
+def test_stems_kept_as_16_bit_floats_take_half_and_sound_the_same(song_root, tmp_path):
+    recipes = recipes_of(song_root)
+    rendered, sizes = {}, {}
+    for dtype in ("float32", "float16"):
+        transform = RenderTransform({recipes[0].source: song_root}, tmp_path / "cache", dtype)
+        rendered[dtype] = transform(batch_of(recipes))
+        sizes[dtype] = transform.store.path(find_songs(song_root)[0]).stat().st_size
+        kept = transform.store.open(find_songs(song_root)[0])
+        assert kept.dtype == dtype and isinstance(kept, np.memmap)
+    assert sizes["float16"] == pytest.approx(sizes["float32"] / 2, rel=0.001)
+    for half, whole in zip(*(rendered[d]["clips"] for d in ("float16", "float32")), strict=True):
+        for clip, other in zip(half, whole, strict=True):
+            assert clip.dtype == np.float32
+            error = np.mean(np.square(clip - other)) / np.mean(np.square(other))
+            assert 0.0 < error < 10 ** (-66 / 10)
+    for half, whole in zip(*(rendered[d]["stem_powers"] for d in sizes), strict=True):
+        np.testing.assert_allclose(half, whole, rtol=2e-3, atol=1e-12)
+    with pytest.raises(ValueError, match="float32 or float16, not int16"):
+        StemStore(tmp_path, "int16")
+
+
 def test_powers_are_measured_once_for_all_processes(song_root, tmp_path, monkeypatch):
     measured = []
 

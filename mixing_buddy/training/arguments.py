@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from trl import ModelConfig
 
 from mixing_buddy.errors import MixingBuddyError
+from mixing_buddy.stem_store import StemDtype
 
 
 @dataclass
@@ -51,6 +52,13 @@ class DataArguments:
     )
     freeze_audio_tower: bool = field(
         default=True, metadata={"help": "Leave the audio encoder as it is."}
+    )
+    stem_dtype: StemDtype = field(
+        default="float32",
+        metadata={
+            "help": "How decoded stems are kept: float16 takes half the disk, and half the memory "
+            "where songs are to be read from memory (12 MB a minute of music)."
+        },
     )
     feature_cache: str | None = field(
         default=None,

@@ -26,6 +26,7 @@ from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.loudness import db_to_gain, k_weighting_power, rms_dbfs
 from mixing_buddy.rendering import Chunk, RenderTransform, StemPart, stem_powers
 from mixing_buddy.songs import SAMPLE_RATE, find_song
+from mixing_buddy.stem_store import StemDtype
 from mixing_buddy.stems import STEMS
 from mixing_buddy.training.arguments import AugmentationArguments
 
@@ -62,6 +63,7 @@ class AugmentingTransform(RenderTransform):
         seed: of the run.
         chunks: the chunks that stems may be taken from for others; see `chunks_of`.
         cache_dir: see `StemStore`.
+        stem_dtype: see `StemStore`.
 
     Raises:
         MixingBuddyError: a setting is out of range, or stems are to be swapped and no chunk is
@@ -76,8 +78,9 @@ class AugmentingTransform(RenderTransform):
         seed: int,
         chunks: Sequence[Chunk] = (),
         cache_dir: str | os.PathLike[str] | None = None,
+        stem_dtype: StemDtype = "float32",
     ) -> None:
-        super().__init__(sources, cache_dir)
+        super().__init__(sources, cache_dir, stem_dtype)
         settings.check()
         self.settings = settings
         self.seed = seed

@@ -42,9 +42,15 @@ def load_rows(
     sources = parse_sources(args.songs)
     check_songs(rows, RenderTransform(sources))
     if augmentation is not None and augmentation.any:
-        transform = AugmentingTransform(sources, augmentation, seed=seed, chunks=chunks_of(rows))
+        transform = AugmentingTransform(
+            sources,
+            augmentation,
+            seed=seed,
+            chunks=chunks_of(rows),
+            stem_dtype=args.stem_dtype,
+        )
     else:
-        transform = RenderTransform(sources)
+        transform = RenderTransform(sources, stem_dtype=args.stem_dtype)
     return rows.with_transform(transform)
 
 

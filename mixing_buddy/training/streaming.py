@@ -134,5 +134,9 @@ def stream_training_rows(
     )
     sources = parse_sources(args.songs)
     if augmentation.any:
-        return stream.rendered(AugmentingTransform(sources, augmentation, seed=training_args.seed))
-    return stream.rendered(RenderTransform(sources))
+        transform = AugmentingTransform(
+            sources, augmentation, seed=training_args.seed, stem_dtype=args.stem_dtype
+        )
+    else:
+        transform = RenderTransform(sources, stem_dtype=args.stem_dtype)
+    return stream.rendered(transform)
