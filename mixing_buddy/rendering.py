@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mixing_buddy.chunks import CHUNK_SAMPLES
 from mixing_buddy.errors import RecipeError, SongError
@@ -316,6 +315,8 @@ def _as_float32(samples: np.ndarray) -> np.ndarray:
     """Widen samples; PyTorch does so 20 times as fast as NumPy."""
     if samples.dtype == np.float32:
         return samples
+    import torch  # takes seconds, and building a dataset needs none
+
     # PyTorch warns of memory that can't be written to, such as a file's.
     return torch.from_numpy(np.array(samples)).float().numpy()
 
