@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -27,8 +28,9 @@ from experimenting.plan import Arm, Experiment, Step, choose, read_costs, read_p
 from experimenting.running import estimate_s, list_jobs, run_jobs  # noqa: E402
 
 from mixing_buddy import MixingBuddy  # noqa: E402
-from mixing_buddy.advice import Advice, parse_advice  # noqa: E402
-from mixing_buddy.advising.combining import SongAdvice, WindowAdvice  # noqa: E402
+from mixing_buddy.advice import parse_advice  # noqa: E402
+from mixing_buddy.advising.combining import WindowAdvice  # noqa: E402
+from mixing_buddy.advising.ranking import Ranking, list_candidates  # noqa: E402
 from mixing_buddy.errors import MixingBuddyError  # noqa: E402
 from mixing_buddy.flaws import Direction  # noqa: E402
 
@@ -485,27 +487,36 @@ def test_an_arm_is_no_better_than_itself_and_one_song_gives_no_interval(tmp_path
     assert measuring.difference_interval(alone, arm, measuring.JOINT) is None
 
 
-def _window(start_s, anchor, text):
+def _heard(start_s, anchor, text, **probabilities):
+    """Make an answer, and a ranking of these probabilities, the rest on "balanced"."""
     stems = ("bass", "drums", "vocals")
-    return WindowAdvice(start_s, 10.0, anchor, stems, parse_advice(text))
+    answer = WindowAdvice(start_s, 10.0, anchor, stems, parse_advice(text))
+    candidates = list_candidates(stems, anchor)
+    named = {"vocals_down": ("vocals", "loud"), "drums_up": ("drums", "quiet")}
+    shares = {named[name]: share for name, share in probabilities.items()}
+    left = 1.0 - sum(shares.values())
+    weights = [
+        left if each.is_balanced else shares.get((each.stem, each.category.value), 1e-6)
+        for each in candidates
+    ]
+    return answer, Ranking(candidates, np.log(weights))
 
 
 def test_questions_windows_and_songs_are_counted_apart():
     right, wrong = "Lower the vocals by 3 to 6 dB.", "Raise the drums by 3 to 6 dB."
-    windows = (
-        _window(0.0, "bass", right),
-        _window(0.0, "drums", right),
-        _window(10.0, "bass", wrong),
-        _window(10.0, "vocals", right),
-    )
-    advice = parse_advice(right)
-    fields = {name: getattr(advice, name) for name in Advice.__dataclass_fields__}
-    song = SongAdvice(**fields, windows=windows, num_agreeing=3)
-    counts = planting.count_right(song, "vocals", Direction.LOWER)
-    assert counts["question"] == (2, 3)
-    assert counts["window"][1] == 2
-    assert counts["window"][0] >= 1
-    assert counts["song"] == (1, 1)
+    heard = [
+        _heard(0.0, "bass", right, vocals_down=0.9),
+        _heard(0.0, "drums", right, vocals_down=0.9),
+        # Answered wrongly, and yet the window's other question and its own posterior outweigh it.
+        _heard(10.0, "bass", wrong, drums_up=0.5, vocals_down=0.4),
+        _heard(10.0, "vocals", right, drums_up=0.1),
+    ]
+    counts = planting.count_right(heard, "vocals", Direction.LOWER)
+    assert counts == {"question": (2, 3), "window": (2, 2), "song": (1, 1)}
+    # All that is known of the song's second half speaks for "balanced".
+    counts = planting.count_right(heard[3:], None, Direction.NONE)
+    assert counts == {"question": (0, 1), "window": (1, 1), "song": (1, 1)}
+    assert planting.count_right([], "vocals", Direction.LOWER)["song"] == (0, 0)
 
 
 def test_rows_with_and_without_an_anchor_differ_in_one_sentence(song_root, tmp_path):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mixing_buddy.advising.combining import SongAdvice, combine
+from mixing_buddy.advising.combining import WindowAdvice, combine
+from mixing_buddy.advising.questions import list_questions
+from mixing_buddy.advising.ranking import Ranking, pool
+from mixing_buddy.advising.windows import read_windows
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.flaws import Direction
 from mixing_buddy.stems import ADVISED_STEMS
@@ -62,7 +65,7 @@ def _ask_song(buddy, folder: Path, gain_db: float) -> Iterator[dict]:
     for stem, moved_db, direction in cases:
         line = {"song": folder.name, "moved": stem and f"{stem} {moved_db:+g} dB"}
         try:
-            song = buddy.advise(
+            windows = read_windows(
                 folder, faders_db={stem: moved_db} if stem else None, mode="single_mix"
             )
         except MixingBuddyError as error:
@@ -70,35 +73,40 @@ def _ask_song(buddy, folder: Path, gain_db: float) -> Iterator[dict]:
             nothing = dict.fromkeys(("question", "window", "song"), (0, 0))
             yield {**line, "counts": nothing, "left_out": str(error)}
             continue
-        yield {**line, "counts": count_right(song, stem, direction)}
+        heard = buddy.ask(list_questions(windows), with_ranking=True)
+        yield {**line, "counts": count_right(heard, stem, direction)}
 
 
 def count_right(
-    song: SongAdvice, stem: str | None, direction: Direction
+    heard: Sequence[tuple[WindowAdvice, Ranking]], stem: str | None, direction: Direction
 ) -> dict[str, tuple[int, int]]:
     """Count what is right, and what could be, by how much of the song it is based on.
 
     Args:
-        song: advice on a song.
+        heard: what was answered on each window of a song against each anchor, and how likely each
+            piece of advice is there.
         stem: the stem that was moved; None where none was.
         direction: the way back.
 
     Returns:
         Right and asked for "question" (a window with an anchor, the moved stem sounding and not
-        the anchor), "window" (all its questions together) and "song" (all windows together).
+        the anchor), "window" (all its questions pooled) and "song" (all windows pooled).
     """
 
     def is_right(advice) -> bool:
         return (advice.stem, advice.direction) == (stem, direction)
 
-    heard = [each for each in song.windows if stem is None or stem in each.stems]
-    questions = [each.advice for each in heard if each.anchor != stem]
+    def pooled(part: Sequence[tuple[WindowAdvice, Ranking]]):
+        return combine([answer for answer, _ in part], ranking=pool([rank for _, rank in part]))
+
+    heard = [each for each in heard if stem is None or stem in each[0].stems]
+    questions = [answer.advice for answer, _ in heard if answer.anchor != stem]
     windows = [
-        combine([each for each in heard if each.start_s == start_s])
-        for start_s in dict.fromkeys(each.start_s for each in heard)
+        pooled([each for each in heard if each[0].start_s == start_s])
+        for start_s in dict.fromkeys(answer.start_s for answer, _ in heard)
     ]
     return {
         "question": (sum(map(is_right, questions)), len(questions)),
         "window": (sum(map(is_right, windows)), len(windows)),
-        "song": (int(is_right(song)), int(bool(heard))),
+        "song": (int(is_right(pooled(heard))), 1) if heard else (0, 0),
     }
