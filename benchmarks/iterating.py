@@ -64,9 +64,7 @@ def main() -> None:
             planted = {str(rng.choice(ADVISED_STEMS)): gain_db}
             try:
                 result = iterate(
-                    lambda gains, song=song: buddy.advise(
-                        song, faders_db=gains, with_confidence=True
-                    ),
+                    lambda gains, song=song: buddy.advise(song, faders_db=gains),
                     max_changes=arguments.changes,
                     faders_db=planted,
                 )

@@ -48,7 +48,7 @@ def main() -> None:
     total_right = total_asked = 0
     for stem, gain_db, direction in cases:
         faders_db = {stem: gain_db} if stem else None
-        song = buddy.advise(arguments.song, faders_db=faders_db, with_confidence=True)
+        song = buddy.advise(arguments.song, faders_db=faders_db)
         right, asked = count_right(song, stem, direction)
         total_right, total_asked = total_right + right, total_asked + asked
         moved = f"{stem} {gain_db:+g} dB" if stem else "nothing"

@@ -208,7 +208,7 @@ def measure_stages(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     loaded_mb = _peak_mb()
     first = next(windows.iter_windows(song, measure=True))
-    buddy.advise_windows([first], with_confidence=True)
+    buddy.advise_windows([first])
     extractor, core = type(buddy.processor.feature_extractor), buddy.model.model
     stages = Stages()
     decode = stages.timed_blocks("decode, resample, sum", windows.stream_stems)
@@ -226,7 +226,7 @@ def measure_stages(arguments: argparse.Namespace) -> dict[str, Any]:
         patch.object(Ranker, "rank", rank),
         stages.stage("everything else"),
     ):
-        advice = buddy.advise(song, with_confidence=True, measure=True)
+        advice = buddy.advise(song, measure=True)
     return {
         "duration_s": song.duration_s,
         "stages": stages.seconds,

@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE = REPOSITORY / "examples" / "rubidium"
 COMMANDS = [
     "advise",
+    "average",
     "build",
     "consensus",
     "evaluate",

@@ -151,7 +151,7 @@ def test_each_clip_is_encoded_once(nano, monkeypatch, mode):
 
     monkeypatch.setattr(nano.model.model, "encode", counted)
     monkeypatch.setattr(nano, "batch_size", 4)
-    num_asked = len(nano.advise(EXAMPLE, with_confidence=True, mode=mode).windows)
+    num_asked = len(nano.advise(EXAMPLE, mode=mode).windows)
     windows = read_windows(EXAMPLE, mode=mode)
     num_clips = sum(len(window.heard) for window in windows)
     assert sum(counts) == num_clips
@@ -181,11 +181,11 @@ def _without_figures(advice: SongAdvice) -> dict:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_many_songs_get_the_advice_of_each_alone(nano, songs, monkeypatch, batch_size):
-    alone = [nano.advise(song, with_confidence=True, measure=True) for song in songs]
+    alone = [nano.advise(song, measure=True) for song in songs]
     monkeypatch.setattr(nano, "batch_size", batch_size)
     bad = [songs[0].parent / "absent", songs[0].parent]
     given = [songs[0], bad[0], *songs[1:], bad[1]]
-    results = list(nano.advise_many(given, with_confidence=True, measure=True))
+    results = list(nano.advise_many(given, measure=True))
     assert [result.path for result in results] == given
     assert "no such file" in str(results[1].error) and "no audio files" in str(results[-1].error)
     good = [result for result in results if result.error is None]
@@ -200,9 +200,10 @@ def test_a_song_that_breaks_in_the_middle_takes_no_other_with_it(nano, songs):
     audio, sample_rate = soundfile.read(path, dtype="float32")
     audio[-sample_rate:] = np.nan
     soundfile.write(path, audio, sample_rate, subtype="FLOAT")
-    results = list(nano.advise_many([songs[0], songs[2], songs[1]]))
+    given = [songs[0], songs[2], songs[1]]
+    results = list(nano.advise_many(given, with_confidence=False))
     assert ["NaN" in str(result.error) for result in results] == [False, True, False]
-    assert results[2].advice == nano.advise(songs[1])
+    assert results[2].advice == nano.advise(songs[1], with_confidence=False)
 
 
 def test_an_option_that_is_wrong_for_all_songs_raises(nano, songs):
@@ -215,7 +216,7 @@ def test_windows_come_as_they_are_done(nano, songs, monkeypatch):
     heard = nano.listen(songs[2])
     first = next(heard)
     assert first.start_s == 0.0
-    assert combine([first, *heard]) == nano.advise(songs[2])
+    assert combine([first, *heard]) == nano.advise(songs[2], with_confidence=False)
 
 
 def test_compare_and_apply_undo_a_flaw(nano, songs, tmp_path):
@@ -226,14 +227,14 @@ def test_compare_and_apply_undo_a_flaw(nano, songs, tmp_path):
     assert compared.changes_db["vocals"] == pytest.approx(4.5, abs=0.05)
     inferred = nano.compare(songs[0] / "bass.wav", songs[0])
     # Tracks are heard as the mix that they are compared with is.
-    expected = nano.advise(songs[0], with_confidence=True, measure=True, mode="single_mix")
+    expected = nano.advise(songs[0], measure=True, mode="single_mix")
     assert inferred.reference == expected
 
 
 def test_half_precision_on_the_device_that_was_named():
     buddy = MixingBuddy.from_pretrained(device="cpu", dtype="bfloat16")
     assert buddy.model.dtype is torch.bfloat16 and buddy.model.device.type == "cpu"
-    assert buddy.advise(EXAMPLE, with_confidence=True).direction is not None
+    assert buddy.advise(EXAMPLE).direction is not None
 
 
 @pytest.mark.parametrize(

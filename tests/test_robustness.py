@@ -110,7 +110,7 @@ def heard(tmp_path_factory, nano, monkeypatch) -> None:
     """Let every song be heard as one that was: for tests of what comes after listening."""
     if not _HEARD:
         song = write_tracks(tmp_path_factory.mktemp("heard") / "song")
-        _HEARD.append(nano.advise(song, anchor="drums", with_confidence=True, measure=True))
+        _HEARD.append(nano.advise(song, anchor="drums", measure=True))
     monkeypatch.setattr(type(nano), "advise", lambda *_, **__: _HEARD[0])
 
 

@@ -81,7 +81,7 @@ def wav(duration_s: float = 3.0, *, channels: int = 1, sample_rate: int = 8000) 
 
 def advised(buddy: MixingBuddy, path: Path, **options) -> dict:
     song = open_song(path)
-    advice = buddy.advise(song, with_confidence=True, measure=True, **options)
+    advice = buddy.advise(song, measure=True, **options)
     absent = dict.fromkeys(("iteration", "applied", "project"))
     told = to_json(song, advice, mode=buddy.usual_mode(song), **absent)
     return json.loads(json.dumps(told))

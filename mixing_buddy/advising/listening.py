@@ -52,7 +52,7 @@ class Hearing:
         MixingBuddyError: the anchor is none.
     """
 
-    def __init__(self, name: str, *, anchor: str | None = None, with_confidence: bool = False):
+    def __init__(self, name: str, *, anchor: str | None = None, with_confidence: bool = True):
         if anchor is not None and anchor not in ADVISED_STEMS:
             raise MixingBuddyError(
                 f"The anchor is {anchor!r}: choose one of {', '.join(ADVISED_STEMS)}."
@@ -174,7 +174,7 @@ def advise_many(
     anchor: str | None = None,
     faders_db: Mapping[str, float] | None = None,
     question: str | None = None,
-    with_confidence: bool = False,
+    with_confidence: bool = True,
     measure: bool = False,
     mode: Mode | None = None,
 ) -> Iterator[SongResult]:

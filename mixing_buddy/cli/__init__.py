@@ -7,6 +7,7 @@ import sys
 import typer
 
 from mixing_buddy.cli.advise import advise
+from mixing_buddy.cli.average import average
 from mixing_buddy.cli.baselines import baselines
 from mixing_buddy.cli.build import build
 from mixing_buddy.cli.compare import compare
@@ -65,6 +66,7 @@ app.command("judge")(judge)
 app.command("consensus")(consensus)
 app.command("convert-encoder")(convert_encoder)
 app.command("merge")(merge)
+app.command("average")(average)
 app.add_typer(study, name="study")
 app.command("push")(push)
 

@@ -260,7 +260,6 @@ def advise(
             song,
             anchor=anchor,
             faders_db={stem: gain_db for stem, gain_db in gains_db.items() if gain_db},
-            with_confidence=True,
             measure=True,
             mode=heard_as,
             progress=not as_json,

@@ -43,7 +43,6 @@ def advise_songs(
             left,
             anchor=settings["anchor"],
             faders_db=settings["faders_db"],
-            with_confidence=True,
             measure=True,
             mode=mode,
         )

@@ -129,9 +129,7 @@ class Service:
             song = open_song(upload.song, mapping=upload.mapping)
             self.limits.check_song(song)
             song = replace(song, path=Path(upload.song.name if upload.is_mix else "tracks"))
-            advice = self._buddy.advise(
-                song, anchor=upload.anchor, with_confidence=True, measure=True
-            )
+            advice = self._buddy.advise(song, anchor=upload.anchor, measure=True)
         except Refusal:
             raise
         except MixingBuddyError as error:

@@ -39,19 +39,35 @@ def load_rows(
     """
     # Columns that only some configs have are null in the rows of the others.
     rows = spread(concatenate_datasets(open_parts(args, split)), max_rows)
+    check_songs(rows, RenderTransform(parse_sources(args.songs)))
+    return rows.with_transform(row_transform(args, augmentation, seed=seed, rows=rows))
+
+
+def row_transform(
+    args: DataArguments,
+    augmentation: AugmentationArguments | None,
+    *,
+    seed: int,
+    rows: Dataset | None = None,
+) -> RenderTransform:
+    """Return what renders rows when they are read.
+
+    Args:
+        args: where the songs are.
+        augmentation: how to change samples from epoch to epoch; None leaves them as they are.
+        seed: what augmentation draws from.
+        rows: all rows, from whose chunks augmentation may take stems; None where they stream.
+    """
     sources = parse_sources(args.songs)
-    check_songs(rows, RenderTransform(sources))
-    if augmentation is not None and augmentation.any:
-        transform = AugmentingTransform(
-            sources,
-            augmentation,
-            seed=seed,
-            chunks=chunks_of(rows),
-            stem_dtype=args.stem_dtype,
-        )
-    else:
-        transform = RenderTransform(sources, stem_dtype=args.stem_dtype)
-    return rows.with_transform(transform)
+    if augmentation is None or not augmentation.any:
+        return RenderTransform(sources, stem_dtype=args.stem_dtype)
+    return AugmentingTransform(
+        sources,
+        augmentation,
+        seed=seed,
+        chunks=() if rows is None else chunks_of(rows),
+        stem_dtype=args.stem_dtype,
+    )
 
 
 def validation_rows(args: DataArguments, training_args: TrainingArguments) -> Dataset | None:

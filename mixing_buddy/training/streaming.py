@@ -13,11 +13,11 @@ from datasets.distributed import split_dataset_by_node
 from transformers import TrainingArguments
 
 from mixing_buddy.errors import MixingBuddyError
-from mixing_buddy.rendering import RenderTransform, parse_sources
+from mixing_buddy.rendering import RenderTransform
 from mixing_buddy.rows import open_rows
 from mixing_buddy.training.arguments import AugmentationArguments, DataArguments
 from mixing_buddy.training.augmentation import AugmentingTransform
-from mixing_buddy.training.rows import config_shares, find_places, load_rows
+from mixing_buddy.training.rows import config_shares, find_places, load_rows, row_transform
 
 #: Rows read and rendered at a time.
 _BATCH = 8
@@ -132,11 +132,4 @@ def stream_training_rows(
         buffer_size=args.shuffle_buffer,
         seed=training_args.seed,
     )
-    sources = parse_sources(args.songs)
-    if augmentation.any:
-        transform = AugmentingTransform(
-            sources, augmentation, seed=training_args.seed, stem_dtype=args.stem_dtype
-        )
-    else:
-        transform = RenderTransform(sources, stem_dtype=args.stem_dtype)
-    return stream.rendered(transform)
+    return stream.rendered(row_transform(args, augmentation, seed=training_args.seed))
