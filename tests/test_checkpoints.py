@@ -144,6 +144,7 @@ def test_an_adapter_on_a_whole_model_names_its_folder(make_tiny_buddy, trainer_f
     model.save_pretrained(tmp_path / "whole")
     processor.save_pretrained(tmp_path / "whole")
     base = MixingBuddyForConditionalGeneration.from_pretrained(tmp_path / "whole")
+    base.config.trained_modes = ["stems"]
     trained = train(base, processor, trainer_for, tmp_path / "adapter")
     written = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert written["base_model_name_or_path"] == str(tmp_path / "whole")
@@ -151,6 +152,8 @@ def test_an_adapter_on_a_whole_model_names_its_folder(make_tiny_buddy, trainer_f
     again, _ = load_adapter(tmp_path / "adapter")
     batch = batch_for(processor)
     assert torch.equal(logits_of(again.eval(), batch), logits_of(trained, batch))
+    # What the adapter learnt, of which the model that it was begun from knows nothing.
+    assert again.get_base_model().config.trained_modes == ["stems"]
 
 
 def test_an_adapter_on_a_model_that_was_never_saved_is_refused(make_tiny_buddy, tmp_path):

@@ -134,6 +134,9 @@ def load_adapter(
             device_map=device_map,
         )
     _check_base(name, adapter_config, config, base)
+    if config.trained_modes is not None:
+        # The adapter's answers, not those of a whole model that it was begun from.
+        base.config.trained_modes = config.trained_modes
     # PEFT copies these parts in the base's precision; what was trained in float32 would be rounded.
     for part, module in base.named_modules():
         if part.rpartition(".")[2] in (adapter_config.modules_to_save or ()):
