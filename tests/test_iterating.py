@@ -4,13 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mixing_buddy.advice import Advice
 from mixing_buddy.advising.combining import SongAdvice, WindowAdvice
 from mixing_buddy.advising.confidence import UNSURE_BELOW
 from mixing_buddy.advising.inputs import open_song
-from mixing_buddy.advising.iterating import Outcome, iterate
+from mixing_buddy.advising.iterating import (
+    BALANCED_PRIOR,
+    Outcome,
+    _chances_given,
+    iterate,
+)
 from mixing_buddy.advising.page import write_page
 from mixing_buddy.advising.reporting import describe, headline, spans, timeline, to_json
 from mixing_buddy.cli import app
@@ -27,9 +34,10 @@ def oracle(truth_db, *, tolerance_db=1.5):
         off = {stem: gains_db[stem] - truth_db.get(stem, 0.0) for stem in STEMS}
         stem = max(off, key=lambda name: abs(off[name]))
         far_db = abs(off[stem])
-        chance = {"confidence": 0.9, "balanced_probability": 1 / (1 + far_db)}
         if far_db <= tolerance_db:
+            chance = {"confidence": 0.9, "balanced_probability": 0.9}
             return SongAdvice("", direction=Direction.NONE, **chance)
+        chance = {"confidence": 0.9, "balanced_probability": 0.01 / far_db}
         direction = Direction.LOWER if off[stem] > 0 else Direction.RAISE
         low, high = (3.0, 6.0) if far_db < 6.0 else (6.0, 12.0)
         return SongAdvice("", stem, direction, low, high, **chance)
@@ -60,7 +68,7 @@ def always(stem, direction, low, high, chances):
 
 
 def test_it_stops_where_it_gets_no_better_and_keeps_the_best():
-    listen = always("bass", Direction.RAISE, 3.0, 4.0, [0.1, 0.5, 0.3, 0.2, 0.1])
+    listen = always("bass", Direction.RAISE, 3.0, 4.0, [0.01, 0.05, 0.03, 0.02, 0.01])
     found = iterate(listen, max_changes=9)
     assert found.outcome is Outcome.NO_BETTER
     assert found.best == 1
@@ -68,7 +76,7 @@ def test_it_stops_where_it_gets_no_better_and_keeps_the_best():
 
 
 def test_no_fader_goes_beyond_what_the_model_knows():
-    found = iterate(always("bass", Direction.RAISE, 6.0, 12.0, [0.1, 0.2, 0.3]), max_changes=9)
+    found = iterate(always("bass", Direction.RAISE, 6.0, 12.0, [0.01, 0.02, 0.03]), max_changes=9)
     assert found.outcome is Outcome.TOO_FAR
     assert max(step.gains_db["bass"] for step in found.steps) == 12.0
 
@@ -77,7 +85,7 @@ def test_to_and_fro_halves_its_moves_and_ends():
     turns = iter([Direction.RAISE, Direction.LOWER] * 9)
     found = iterate(
         lambda _: SongAdvice(
-            "", "drums", next(turns), 3.0, 6.0, confidence=0.5, balanced_probability=0.5
+            "", "drums", next(turns), 3.0, 6.0, confidence=0.5, balanced_probability=0.1
         ),
         max_changes=9,
     )
@@ -87,13 +95,59 @@ def test_to_and_fro_halves_its_moves_and_ends():
 
 
 def test_limit_and_doubt_end_it():
-    listen = always("bass", Direction.RAISE, 1.0, 2.0, [0.1, 0.2, 0.3, 0.4])
+    listen = always("bass", Direction.RAISE, 1.0, 2.0, [0.01, 0.02, 0.03, 0.04])
     found = iterate(listen, max_changes=2)
     assert (found.outcome, len(found.steps)) == (Outcome.LIMIT, 3)
     listen = always("bass", Direction.RAISE, 1.0, 2.0, [0.1])
     found = iterate(listen, max_changes=2, abstain_below=0.6)
     assert (found.outcome, len(found.steps)) == (Outcome.UNSURE, 1)
     assert json.dumps(found.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("confidence", "balanced", "moves_again"),
+    [
+        (0.9, 0.001, True),  # a second flaw, surely heard
+        (0.9, 0.05, False),  # less sure than the first move was
+        (0.5, 0.2, False),
+    ],
+)
+def test_what_was_moved_rightly_is_not_moved_again(confidence, balanced, moves_again):
+    told = [
+        SongAdvice(
+            "", "vocals", Direction.RAISE, 6.0, 12.0, confidence=0.9, balanced_probability=0.05
+        ),
+        SongAdvice(
+            "",
+            "bass",
+            Direction.LOWER,
+            3.0,
+            6.0,
+            confidence=confidence,
+            balanced_probability=balanced,
+        ),
+        SongAdvice("", direction=Direction.NONE, confidence=0.9, balanced_probability=0.9),
+    ]
+    turns = iter(told)
+    found = iterate(lambda _: next(turns), max_changes=4)
+    assert found.gains_db["vocals"] == 9.0
+    assert found.outcome is (Outcome.BALANCED if moves_again else Outcome.SETTLED)
+    assert found.gains_db["bass"] == (-4.5 if moves_again else 0.0)
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_exchanging_the_prior_keeps_chances_and_changes_nothing_by_the_models_own(
+    balanced, share, prior
+):
+    advice = SongAdvice("", confidence=(1.0 - balanced) * share, balanced_probability=balanced)
+    chances = _chances_given(advice, prior)
+    assert all(0.0 <= chance <= 1.0 for chance in chances) and sum(chances) <= 1.0 + 1e-9
+    assert _chances_given(advice, BALANCED_PRIOR) == pytest.approx(
+        (advice.balanced_probability, advice.confidence)
+    )
+    surer = _chances_given(advice, min(1.0, prior + 0.1))
+    if 0.0 < balanced < 1.0:
+        assert surer[0] >= chances[0] - 1e-9
 
 
 def song_advice(**fields):

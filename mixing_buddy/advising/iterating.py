@@ -9,13 +9,16 @@ from typing import Any
 
 from mixing_buddy.advising.applying import add_gains, advised_change_db
 from mixing_buddy.advising.combining import SongAdvice
-from mixing_buddy.flaws import Direction
+from mixing_buddy.flaws import Category, Direction
 
 #: A fader that went too far goes back by half of its last move; below this many dB it stays.
 MIN_CHANGE_DB = 1.0
 
 #: No fader is moved farther than this from where it stood: the model knows no larger flaw.
 MAX_GAIN_DB = 12.0
+
+#: Share of balanced mixes among those that a model learns from, and so the prior in its posterior.
+BALANCED_PRIOR = 1 / len(Category)
 
 #: Rounds in a row that may fail to make "balanced" more likely than it ever was.
 _PATIENCE = 2
@@ -25,6 +28,7 @@ class Outcome(StrEnum):
     """Why listening again came to its end."""
 
     BALANCED = "balanced"
+    SETTLED = "the last move was probably right"
     CYCLE = "moves to and fro"
     TOO_FAR = "a fader would move by more than 12 dB"
     NO_BETTER = "gets no better"
@@ -55,7 +59,8 @@ class Iteration:
         steps: each time of listening, in order.
         outcome: why it ended.
         best: index of the step at which the faders stood best: the last one if it was called
-            balanced, otherwise that at which "balanced" was most likely.
+            balanced or the move before it was probably right, otherwise that at which "balanced"
+            was most likely.
     """
 
     steps: tuple[Step, ...]
@@ -100,6 +105,11 @@ def iterate(
     Advice is followed by the middle of its range. Where it sends a fader back the way it came, the
     right place lies between: the fader goes back by half of its last move.
 
+    A model takes each mix for one of those that it learnt from, of which four in five are flawed. A
+    mix that was corrected is balanced as probably as the correction was right; so that is the prior
+    of listening again. By the model's own, a flaw that was surely found is often followed by a move
+    of what merely sounds unusual in the song's own balance.
+
     Args:
         listen: advises on the song with its faders at given gains in dB, with confidence.
         max_changes: how many times a fader may be moved, one at least.
@@ -110,8 +120,10 @@ def iterate(
     gains_db = start_db = add_gains(faders_db or {})
     steps: list[Step] = []
     best, last_change_db = 0, {}
+    chance_of_balanced = BALANCED_PRIOR
     while True:
         advice = listen(gains_db)
+        balanced, flawed = _chances_given(advice, chance_of_balanced)
         wanted_db = _change(advice, last_change_db)
         change_db = _keep_near(wanted_db, gains_db, start_db)
         chances = [step.advice.balanced_probability or 0.0 for step in steps]
@@ -120,6 +132,8 @@ def iterate(
         outcome = None
         if advice.direction is Direction.NONE:
             outcome, best = Outcome.BALANCED, len(steps)
+        elif steps and balanced >= flawed:
+            outcome, best = Outcome.SETTLED, len(steps)
         elif not advised_change_db(advice) or (advice.confidence or 0.0) < abstain_below:
             outcome = Outcome.UNSURE
         elif wanted_db and not change_db:
@@ -136,6 +150,27 @@ def iterate(
         if outcome is not None:
             return Iteration(tuple(steps), outcome, best)
         gains_db, last_change_db = add_gains(gains_db, change_db), change_db
+        chance_of_balanced = flawed
+
+
+def _chances_given(advice: SongAdvice, chance_of_balanced: float) -> tuple[float, float]:
+    """Exchange the prior of a posterior.
+
+    Args:
+        advice: with the chance of "balanced" and of what it says, by the model's prior.
+        chance_of_balanced: the prior to put in its place.
+
+    Returns:
+        The chance that the mix is balanced, and that of what the advice says.
+    """
+    balanced, flawed = advice.balanced_probability or 0.0, advice.confidence or 0.0
+    for_balanced = chance_of_balanced / BALANCED_PRIOR
+    for_flaws = (1.0 - chance_of_balanced) / (1.0 - BALANCED_PRIOR)
+    whole = balanced * for_balanced + (1.0 - balanced) * for_flaws
+    if not whole:
+        # Sure of a flaw after a sure move: neither can be weighed against the other.
+        return balanced, flawed
+    return balanced * for_balanced / whole, flawed * for_flaws / whole
 
 
 def _change(advice: SongAdvice, last_change_db: Mapping[str, float]) -> dict[str, float]:
