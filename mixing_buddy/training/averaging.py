@@ -9,14 +9,13 @@ that were begun apart lie in different valleys, and their mean is worth nothing.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.model_names import check_model_name, refusing_damage
-from mixing_buddy.training.checkpoints import is_adapter
+from mixing_buddy.training.checkpoints import is_adapter, write_model
 
 #: Fields of a configuration that change nothing of what a model computes from its weights.
 _OF_NO_MATTER = ("transformers_version", "_name_or_path", "dtype", "level_loss_weight")
@@ -55,12 +54,7 @@ def average_models(
             sums[name].add_(value.float(), alpha=fraction)
     # Copies each into the data type that the first model has it in.
     first.load_state_dict(sums)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        folder = Path(temporary) / "model"
-        first.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        folder.rename(out)
+    write_model(first, processor, out)
     return out
 
 

@@ -178,13 +178,24 @@ def merge_adapter(
     if dtype == "auto":
         dtype = merged.lm_head.weight.dtype
     merged.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+    write_model(merged, processor, out)
+    return out
+
+
+def write_model(model, processor, out: Path) -> None:
+    """Write a whole model and its processor to a folder that appears when it is complete.
+
+    Args:
+        model: a ``MixingBuddyForConditionalGeneration``.
+        processor: its processor.
+        out: folder that does not exist yet.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         folder = Path(temporary) / "model"
-        merged.save_pretrained(folder)
+        model.save_pretrained(folder)
         processor.save_pretrained(folder)
         folder.rename(out)
-    return out
 
 
 def _load_base(name, adapter_config, config, *, dtype, quantization, device_map):
