@@ -177,6 +177,17 @@ def test_what_is_done_is_not_done_again_and_what_changed_is_with_all_that_follow
     assert log.read_text() == "12r2r"
 
 
+def test_what_another_run_has_done_meanwhile_is_not_done_again(tmp_path):
+    log, out = tmp_path / "log", tmp_path / "out"
+    experiment = _fake(COUNT, COUNT, COUNT, log=log)
+    jobs = list_jobs(experiment, out, {})
+    lines = run_jobs(jobs, out, read_costs(), SETTINGS)
+    next(lines)
+    _run(experiment, out)
+    assert list(lines) == []
+    assert log.read_text() == "12r"
+
+
 def test_a_field_of_the_configuration_counts_where_no_flag_says_otherwise(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "REPOSITORY", tmp_path)
     (tmp_path / "configs").mkdir()

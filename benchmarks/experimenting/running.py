@@ -187,6 +187,9 @@ def run_jobs(
     unfinished = [job for job in jobs if not job.is_done]
     yield f"{len(jobs) - len(unfinished)} of {len(jobs)} steps are done."
     for number, job in enumerate(unfinished):
+        if job.is_done:
+            # By another process, which was given an arm of its own meanwhile.
+            continue
         rest = unfinished[number:]
         minutes = estimate_s(rest, out, costs) / 60
         place = f"[{number + 1}/{len(unfinished)}] {job.place}"
