@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from mixing_buddy.advising.inference import MixingBuddy
@@ -131,3 +131,12 @@ def test_adapters_are_to_be_merged_first(parted, tmp_path):
     (parted[1] / "adapter_config.json").write_text("{}")
     with pytest.raises(MixingBuddyError, match="mixing-buddy merge"):
         average_models(parted, tmp_path / "out")
+
+
+def test_a_model_that_lacks_weights_is_refused(parted, tmp_path):
+    held = weights(parted[1])
+    held.pop(next(name for name in held if "level_head" in name))
+    save_file(held, parted[1] / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(MixingBuddyError, match="lack"):
+        average_models(parted, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mixing_buddy.advising.loading import load_model
 from mixing_buddy.errors import MixingBuddyError
 from mixing_buddy.model_names import check_model_name, refusing_damage
 from mixing_buddy.training.checkpoints import is_adapter, write_model
@@ -75,9 +76,7 @@ def _fractions(models: Sequence[str | Path], shares: Sequence[float] | None) -> 
 
 
 def _load(name_or_path: str | Path) -> tuple[Any, Any]:
-    """Return a whole model and its processor."""
-    from mixing_buddy.modeling import MixingBuddyForConditionalGeneration, MixingBuddyProcessor
-
+    """Return a whole model and its processor; one that lacks weights is refused."""
     check_model_name(name_or_path)
     with refusing_damage(name_or_path):
         if is_adapter(name_or_path):
@@ -85,8 +84,7 @@ def _load(name_or_path: str | Path) -> tuple[Any, Any]:
                 f"{name_or_path} is an adapter, and the mean of two adapters' factors is not that "
                 "of what they make of their base: merge each with `mixing-buddy merge` first."
             )
-        model = MixingBuddyForConditionalGeneration.from_pretrained(name_or_path, dtype="auto")
-        return model, MixingBuddyProcessor.from_pretrained(name_or_path)
+    return load_model(name_or_path, revision=None, device="cpu", dtype="auto", quantization=None)
 
 
 def _check_alike(first_name, first, first_processor, name, model, processor) -> None:
