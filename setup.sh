@@ -72,7 +72,7 @@ END
     extras=${extras:+$extras,}$extra
 done
 
-say "installing mixing-buddy${extras:+[$extras]} and its libraries (the first time several GB)"
+say "installing mixing-buddy${extras:+[$extras]} and its libraries (the first time about 6 GB on disk)"
 # The build backend comes from the constraints too: with build isolation, pip would fetch the
 # newest one, pinned or not, and need the network each time.
 pip_install "setuptools>=77" && pip_install --no-build-isolation -e ".${extras:+[$extras]}" ||

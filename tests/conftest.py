@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,9 +79,15 @@ def _no_rest_after_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep decoded stems out of the user's cache, and apart from test to test."""
-    monkeypatch.setenv("MIXING_BUDDY_CACHE", str(tmp_path_factory.mktemp("cache")))
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """Keep decoded stems out of the user's cache, and apart from test to test.
+
+    The folder goes with the test: those of all tests together would fill gigabytes.
+    """
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MIXING_BUDDY_CACHE", str(cache))
+    yield
+    shutil.rmtree(cache, ignore_errors=True)
 
 
 @pytest.fixture

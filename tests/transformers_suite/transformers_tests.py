@@ -19,6 +19,7 @@ import sys
 import tarfile
 import tempfile
 import unittest.mock
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -45,9 +46,12 @@ def import_tests(name: str) -> ModuleType:
         helper.url_to_local_path = lambda url: url
         sys.modules.setdefault(helper.__name__, helper)
     # Their helper for this reads `tests/__init__.py`, which is not there either.
-    with unittest.mock.patch.object(
+    without_helper = unittest.mock.patch.object(
         transformers.utils, "direct_transformers_import", lambda path: transformers
-    ):
+    )
+    # Their own `conftest.py`, which is not ours to run, declares their marks.
+    with without_helper, warnings.catch_warnings():
+        warnings.simplefilter("ignore", pytest.PytestUnknownMarkWarning)
         return importlib.import_module(f"{PACKAGE}.{name}")
 
 
