@@ -3,11 +3,13 @@
 ```bash
 mixing-buddy evaluate DATASET --songs SONGS --out reports/before
 mixing-buddy evaluate DATASET --songs SONGS --model runs/nano_dpo --out reports/after
-python benchmarks/dpo_nano.py reports/before reports/after
+python benchmarks/compare_reports.py reports/before reports/after
 ```
 
 Prints a table in Markdown: each measure of both models and their difference, with 95 % intervals by
-bootstrap over songs (2000 resamples, seed 0). The same songs are drawn for both models.
+bootstrap over songs (2000 resamples, seed 0). The same songs are drawn for both models. Several
+reports after, of one training with several seeds, are taken together: means, and all seeds of a
+song drawn at once.
 """
 
 import argparse
@@ -55,17 +57,22 @@ def main() -> None:
     parser.add_argument(
         "before", type=Path, help="Folder that `mixing-buddy evaluate --out` wrote."
     )
-    parser.add_argument("after", type=Path, help="The same, of the other model.")
+    parser.add_argument(
+        "after", type=Path, nargs="+", help="The same, of the other model; one for each seed."
+    )
     folders = parser.parse_args()
-    before, after = read_answers(folders.before), read_answers(folders.after)
-    if before.keys() != after.keys():
-        parser.exit(1, f"{folders.before} and {folders.after} hold answers to different rows.\n")
+    before = read_answers(folders.before)
+    afters = [read_answers(folder) for folder in folders.after]
+    for folder, after in zip(folders.after, afters, strict=True):
+        if before.keys() != after.keys():
+            parser.exit(1, f"{folders.before} and {folder} hold answers to different rows.\n")
     songs = ["/".join(uid.split("/")[:3]) for uid in before]
-    bootstrap = SongBootstrap(songs)
-    print(f"{len(before)} rows of {bootstrap.num_songs} songs.\n")
-    print(f"| | {folders.before.name} | {folders.after.name} | difference |")
+    bootstrap = SongBootstrap(songs * len(afters))
+    print(f"{len(before)} rows of {bootstrap.num_songs} songs, {len(afters)} trainings.\n")
+    print("| | before | after | difference |")
     print("| --- | --- | --- | --- |")
-    old, new = (measures([report[uid] for uid in before]) for report in (before, after))
+    old = measures(list(before.values()) * len(afters))
+    new = measures([after[uid] for after in afters for uid in before])
     for name in old:
         cells = [
             interval_text(100 * part.sum() / whole.sum(), bootstrap.interval(part, whole), "")
